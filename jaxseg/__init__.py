@@ -1,0 +1,53 @@
+"""Image segmentation in JAX: COCO masks, a U-Net, training, and weights for PyTorch."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxseg import train, visualize
+    from jaxseg.arrays import VOID, Batch
+    from jaxseg.config import Config, load_config
+    from jaxseg.data.loader import eval_batches, train_batches
+    from jaxseg.data.samples import Data, Samples, open_split
+    from jaxseg.errors import InputError
+    from jaxseg.logs import Logs
+    from jaxseg.losses import CrossEntropy
+    from jaxseg.models.unet import UNet
+    from jaxseg.optim import Adam
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Adam": "jaxseg.optim",
+    "Batch": "jaxseg.arrays",
+    "Config": "jaxseg.config",
+    "CrossEntropy": "jaxseg.losses",
+    "Data": "jaxseg.data.samples",
+    "InputError": "jaxseg.errors",
+    "Logs": "jaxseg.logs",
+    "Samples": "jaxseg.data.samples",
+    "UNet": "jaxseg.models.unet",
+    "VOID": "jaxseg.arrays",
+    "eval_batches": "jaxseg.data.loader",
+    "load_config": "jaxseg.config",
+    "open_split": "jaxseg.data.samples",
+    "train": None,
+    "train_batches": "jaxseg.data.loader",
+    "visualize": None,
+}
+"""Where each public name lives (None: it is a module), so that JAX is imported when first needed."""
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'jaxseg' has no attribute {name!r}")
+    home = _HOME[name]
+    value = import_module(f"jaxseg.{name}") if home is None else getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,24 @@
+"""`jaxseg COMMAND ...` is `python -m jaxseg.COMMAND ...`."""
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train a network",
+    "visualize": "save pictures of a data set's images and masks",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Pass the rest of the line on to a command."""
+    words = sys.argv[1:] if argv is None else argv
+    if not words or words[0] not in COMMANDS:
+        listed = "\n".join(f"  {name:12s}{what}" for name, what in COMMANDS.items())
+        asked_for_help = words and words[0] in ("-h", "--help")
+        print(f"usage: jaxseg COMMAND ...\n{listed}\nEach explains itself: jaxseg COMMAND --help", file=sys.stderr)
+        raise SystemExit(0 if asked_for_help else 2)
+    import_module(f"jaxseg.{words[0]}").main(words[1:])
+
+
+if __name__ == "__main__":
+    main()

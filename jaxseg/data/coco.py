@@ -1,0 +1,278 @@
+"""The COCO index: an `instances_*.json` as flat arrays, with random access by image position."""
+
+import hashlib
+import json
+import math
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int32, Int64, UInt8
+
+from jaxseg.errors import InputError
+
+BAD, POLYGON, RLE = 0, 1, 2  # kinds of parts
+ABSURD = 10  # a coordinate further out than this many times the image's longer side is no outline
+
+
+class DataError(InputError):
+    """The data set can't be used as it is; the message says where it is wrong and what to do."""
+
+
+class Annotation(NamedTuple):
+    """One object of one image, at the image's full size.
+
+    `category` is a position in `CocoIndex.categories`, -1 where the JSON knows no such category.
+    `polygons` hold x, y, x, y, ... in pixels; together they are a union. `rle` holds column-major run lengths.
+    """
+
+    id: int
+    category: int
+    crowd: bool
+    polygons: list[Float64[np.ndarray, " coordinates"]]
+    rle: Int64[np.ndarray, " runs"] | None
+
+
+class Category(NamedTuple):
+    """A category of the JSON."""
+
+    id: int
+    name: str
+    supercategory: str
+
+
+@dataclass(frozen=True)
+class CocoIndex:
+    """What a COCO file says, flat: annotations sorted by image, their parts (polygons, run lengths) end to end.
+
+    Annotations of image `i` are `annotation_offsets[i]:annotation_offsets[i + 1]`, and so on downwards.
+    """
+
+    path: Path
+    digest: str
+    categories: tuple[Category, ...]
+    image_id: Int64[np.ndarray, " images"]
+    image_height: Int32[np.ndarray, " images"]
+    image_width: Int32[np.ndarray, " images"]
+    names: UInt8[np.ndarray, " characters"]
+    name_offsets: Int64[np.ndarray, " images+1"]
+    annotation_offsets: Int64[np.ndarray, " images+1"]
+    annotation_id: Int64[np.ndarray, " annotations"]
+    annotation_category: Int32[np.ndarray, " annotations"]
+    annotation_crowd: Bool[np.ndarray, " annotations"]
+    part_offsets: Int64[np.ndarray, " annotations+1"]
+    part_kind: UInt8[np.ndarray, " parts"]
+    value_offsets: Int64[np.ndarray, " parts+1"]
+    values: Float64[np.ndarray, " values"]  # double, as pycocotools rounds: float32 would move pixels
+    orphans: Int64[np.ndarray, " orphans"]  # ids of annotations whose image the file does not list
+
+    def __len__(self) -> int:
+        return len(self.image_id)
+
+    def file_name(self, position: int) -> str:
+        """The image's file, relative to the images folder."""
+        return bytes(self.names[self.name_offsets[position] : self.name_offsets[position + 1]]).decode()
+
+    def annotations(self, position: int) -> Iterator[Annotation]:
+        """The annotations of one image, in the order of the file; parts that failed the checks are left out."""
+        for a in range(self.annotation_offsets[position], self.annotation_offsets[position + 1]):
+            polygons, rle = [], None
+            for p in range(self.part_offsets[a], self.part_offsets[a + 1]):
+                values = self.values[self.value_offsets[p] : self.value_offsets[p + 1]]
+                if self.part_kind[p] == POLYGON:
+                    polygons.append(values)
+                elif self.part_kind[p] == RLE:
+                    rle = values.astype(np.int64)
+            yield Annotation(
+                int(self.annotation_id[a]),
+                int(self.annotation_category[a]),
+                bool(self.annotation_crowd[a]),
+                polygons,
+                rle,
+            )
+
+    def bad_annotations(self) -> Int64[np.ndarray, " bad"]:
+        """Ids of the annotations of which a part can't be drawn: not finite, too short, absurd, wrong run lengths."""
+        owner = np.repeat(np.arange(len(self.annotation_id)), np.diff(self.part_offsets))
+        return self.annotation_id[np.unique(owner[self.part_kind == BAD])]
+
+    def warnings(self) -> list[str]:
+        """What in the file will not be drawn, a line a kind."""
+        kinds = {
+            "have a part that can't be drawn (not finite, too short, absurdly far out, wrong run lengths): left out": (
+                self.bad_annotations()
+            ),
+            "belong to images that the file does not list: left out": self.orphans,
+            "have a category that the file does not list: see data.unknown_category": (
+                self.annotation_id[self.annotation_category < 0]
+            ),
+        }
+        return [
+            f"{self.path.name}: {len(ids)} annotations {kind}; first ids {', '.join(map(str, ids[:5]))}"
+            for kind, ids in kinds.items()
+            if len(ids)
+        ]
+
+
+def read_index(path: Path) -> CocoIndex:
+    """Parse a COCO `instances` file and check what would later break.
+
+    Raises:
+        DataError: if it is missing, is not JSON, or is not COCO; with the place.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror}).") from error
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not valid JSON ({error}). Is it complete? Download or export it again.") from error
+    return build(content, path, hashlib.sha256(text).hexdigest())
+
+
+def build(content: Any, path: Path, digest: str) -> CocoIndex:
+    images, annotations, listed = (table(content, key, path) for key in ("images", "annotations", "categories"))
+    categories = tuple(
+        Category(field(c, "id", int, path), field(c, "name", str, path), str(c.get("supercategory", ""))) for c in listed
+    )
+    category_position = unique_positions([c.id for c in categories], "category", path)
+    image_id = [field(image, "id", int, path) for image in images]
+    image_position = unique_positions(image_id, "image", path)
+    names = [field(image, "file_name", str, path).encode() for image in images]
+    height = [field(image, "height", int, path) for image in images]
+    width = [field(image, "width", int, path) for image in images]
+    for image, h, w in zip(image_id, height, width, strict=True):
+        if not (0 < h < 2**31 and 0 < w < 2**31):
+            raise DataError(f"{path}: image {image} has height {h}, width {w}; both must be positive.")
+
+    positions = [image_position.get(a.get("image_id"), -1) for a in annotations]
+    orphans = [field(a, "id", int, path) for a, p in zip(annotations, positions, strict=True) if p < 0]
+    order = np.argsort(np.asarray(positions, np.int64), kind="stable")[len(orphans) :]
+
+    parts = Parts()
+    for a in order:
+        position = positions[a]
+        parts.add(annotations[a].get("segmentation"), height[position], width[position])
+    ordered = [annotations[a] for a in order]
+    counts = np.bincount(np.asarray([positions[a] for a in order], np.int64), minlength=len(images))
+    return CocoIndex(
+        path=path,
+        digest=digest,
+        categories=categories,
+        image_id=np.asarray(image_id, np.int64),
+        image_height=np.asarray(height, np.int32),
+        image_width=np.asarray(width, np.int32),
+        names=np.frombuffer(b"".join(names), np.uint8),
+        name_offsets=offsets([len(n) for n in names]),
+        annotation_offsets=offsets(counts),
+        annotation_id=np.asarray([field(a, "id", int, path) for a in ordered], np.int64),
+        annotation_category=np.asarray([category_position.get(a.get("category_id"), -1) for a in ordered], np.int32),
+        annotation_crowd=np.asarray([bool(a.get("iscrowd", 0)) for a in ordered], np.bool_),
+        part_offsets=offsets(parts.per_annotation),
+        part_kind=np.frombuffer(bytes(parts.kinds), np.uint8),
+        value_offsets=offsets(parts.lengths),
+        values=np.asarray(parts.values, np.float64),
+        orphans=np.asarray(orphans, np.int64),
+    )
+
+
+class Parts:
+    """Grows the flat arrays of polygons and run lengths; what can't be drawn is kept as an empty BAD part."""
+
+    def __init__(self) -> None:
+        self.values, self.lengths, self.kinds, self.per_annotation = array("d"), array("q"), bytearray(), array("q")
+
+    def add(self, segmentation: Any, height: int, width: int) -> None:
+        if isinstance(segmentation, dict):
+            runs = run_lengths(segmentation, height, width)
+            self.append(RLE if runs is not None else BAD, runs if runs is not None else ())
+            self.per_annotation.append(1)
+            return
+        polygons = segmentation if isinstance(segmentation, list) else []
+        for polygon in polygons:
+            good = is_outline(polygon, ABSURD * max(height, width))
+            self.append(POLYGON if good else BAD, polygon if good else ())
+        self.per_annotation.append(len(polygons))
+
+    def append(self, kind: int, values: Any) -> None:
+        self.kinds.append(kind)
+        self.values.extend(values)
+        self.lengths.append(len(values))
+
+
+def is_outline(polygon: Any, bound: float) -> bool:
+    """True if pycocotools can draw it: at least three points, finite, and not absurdly far out."""
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        return False
+    if not all(type(value) in (float, int) for value in polygon):
+        return False
+    return all(-bound <= value <= bound for value in polygon)  # false for NaN too
+
+
+def run_lengths(segmentation: dict, height: int, width: int) -> np.ndarray | None:
+    """The runs of an RLE, a list or COCO's compressed string; None unless they fill the image exactly."""
+    counts, size = segmentation.get("counts"), segmentation.get("size")
+    if size != [height, width]:
+        return None
+    if isinstance(counts, str):
+        runs = decompress(counts)
+    elif isinstance(counts, list) and all(type(run) is int and 0 <= run <= height * width for run in counts):
+        runs = np.asarray(counts, np.int64)
+    else:
+        return None
+    valid = runs is not None and runs.size and runs.min() >= 0 and int(runs.sum()) == height * width
+    return runs if valid else None
+
+
+def decompress(counts: str) -> np.ndarray | None:
+    """COCO's compressed RLE string to run lengths: five bits a character, differences from the run before last."""
+    code = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
+    if not code.size or code.min() < 0 or code.max() > 63 or code[-1] & 32:
+        return None
+    starts = np.flatnonzero(np.concatenate([[True], (code[:-1] & 32) == 0]))
+    lengths = np.diff(np.append(starts, code.size))
+    if lengths.max() > 7:  # 35 bits: more than any image has pixels
+        return None
+    place = np.arange(code.size) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((code & 31) << (5 * place), starts)
+    negative = (code[starts + lengths - 1] & 16) != 0
+    runs -= np.where(negative, np.int64(1) << (5 * lengths), 0)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def offsets(lengths: Any) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))]).astype(np.int64)
+
+
+def table(content: Any, key: str, path: Path) -> list[dict]:
+    found = content.get(key) if isinstance(content, dict) else None
+    if isinstance(found, list) and all(isinstance(row, dict) for row in found):
+        return found
+    keys = f"an object with {', '.join(sorted(map(repr, content))[:6]) or 'no keys'}" if isinstance(content, dict) else f"a {type(content).__name__}"
+    raise DataError(
+        f"{path} is not a COCO instances file: expected an object with the lists 'images', 'annotations' and "
+        f"'categories', found {keys}; {key!r} is missing or no list of objects."
+    )
+
+
+def field(row: dict, key: str, kind: type, path: Path) -> Any:
+    value = row.get(key)
+    if kind is int and isinstance(value, float) and math.isfinite(value) and value == int(value):
+        value = int(value)  # some tools write 640.0
+    if type(value) is kind:
+        return value
+    raise DataError(f"{path}: expected {key!r} to be of type {kind.__name__}, found {value!r} in {str(row)[:120]}.")
+
+
+def unique_positions(ids: list[int], what: str, path: Path) -> dict[int, int]:
+    positions = {id_: position for position, id_ in enumerate(ids)}
+    if len(positions) != len(ids):
+        twice = next(id_ for position, id_ in enumerate(ids) if positions[id_] != position)
+        raise DataError(f"{path}: {what} id {twice} is given to two entries; ids must be unique.")
+    return positions

@@ -1,0 +1,47 @@
+"""Image files to arrays of one size."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from jaxseg.data.coco import DataError
+
+
+def read_image(
+    path: Path, *, stored: tuple[int, int], target: tuple[int, int], channels: int
+) -> UInt8[np.ndarray, "height width channels"]:
+    """An image stretched to `target`, antialiased; sizes are (height, width).
+
+    JPEGs are decoded at a reduced scale where that suffices. Every mode becomes RGB, or grey for one channel.
+    EXIF rotation is not applied: COCO's masks belong to the pixels as they are stored.
+
+    Raises:
+        DataError: if the file is missing or broken, or its size is not the `stored` one of the JSON.
+    """
+    try:
+        with Image.open(path) as image:
+            if (image.height, image.width) != stored:
+                raise DataError(
+                    f"{path} is {image.height} x {image.width} (height x width), its entry in the JSON says "
+                    f"{stored[0]} x {stored[1]}: the masks would not fit. Was it resized or rotated?"
+                )
+            mode = "RGB" if channels == 3 else "L"
+            image.draft(mode, (target[1], target[0]))
+            pixels = to_mode(image, mode)
+            pixels = pixels.resize((target[1], target[0]), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise DataError(f"{path} can't be read as an image: {reason}.") from error
+    return np.asarray(pixels).reshape(*target, channels)
+
+
+def to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """RGB or L, 8 bits; 16-bit greys are scaled, not cut."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8)).convert(mode)
+    return image.convert(mode)

@@ -1,0 +1,71 @@
+"""Where the annotations and images of a data set lie."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from jaxseg.data.coco import DataError
+
+Split = Literal["train", "val", "test"]
+
+
+class Files(NamedTuple):
+    """One COCO file and the folder that its file names are relative to."""
+
+    json: Path
+    images: Path
+
+
+def in_coco_root(root: Path, split: Split) -> Files:
+    """The files of a split under a root in COCO's layout.
+
+    `annotations/instances_<split>*.json` with `images/<same ending>/` or `<same ending>/`.
+
+    Raises:
+        DataError: saying what was expected where, and how to get it.
+    """
+    if not root.is_dir():
+        raise DataError(f"data.root {root} is not a folder.\n{how_to_get_coco(root)}")
+    found = sorted((root / "annotations").glob(f"instances_{split}*.json"))
+    if not found:
+        raise DataError(
+            f"{root / 'annotations'} holds no instances_{split}*.json. Name it by --data.{split}-json and "
+            f"--data.{split}-images, or take a part of the training file by --data.{split}-fraction 0.2.\n"
+            f"{how_to_get_coco(root)}"
+        )
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{root / 'annotations'} holds {names}: choose one by --data.{split}-json.")
+    ending = found[0].stem.removeprefix("instances_")
+    for images in (root / "images" / ending, root / ending):
+        if images.is_dir():
+            return Files(found[0], images)
+    raise DataError(
+        f"No images folder for {found[0].name}: expected {root / 'images' / ending} or {root / ending}. "
+        f"Unpack {ending}.zip there, or name the folder by --data.{split}-images."
+    )
+
+
+def given(json: Path, images: Path | None, split: Split) -> Files:
+    """The files named one by one; images lie beside the JSON unless their folder is given.
+
+    Raises:
+        DataError: if either is missing.
+    """
+    if not json.is_file():
+        raise DataError(f"data.{split}_json {json} is not a file. Give the path of a COCO instances file.")
+    folder = json.parent if images is None else images
+    if not folder.is_dir():
+        raise DataError(f"data.{split}_images {folder} is not a folder. Give the folder that holds the images.")
+    return Files(json, folder)
+
+
+def how_to_get_coco(root: Path) -> str:
+    return (
+        f"For COCO 2017, download train2017.zip, val2017.zip and annotations_trainval2017.zip from "
+        f"cocodataset.org/#download and unpack them so that these exist:\n"
+        f"  {root}/annotations/instances_train2017.json\n"
+        f"  {root}/annotations/instances_val2017.json\n"
+        f"  {root}/images/train2017/*.jpg\n"
+        f"  {root}/images/val2017/*.jpg\n"
+        f"Without --data.root, the embedded sample is used."
+    )

@@ -1,0 +1,127 @@
+"""The annotations of one image to a mask."""
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from pycocotools import mask as coco_mask
+
+from jaxseg.arrays import VOID
+from jaxseg.data.coco import Annotation
+
+Overlap = Literal["max_index", "smallest_on_top", "last_on_top"]
+Crowds = Literal["foreground", "void", "drop"]
+Unknown = Literal["background", "void", "error"]
+Rasterize = Literal["target", "full"]
+
+
+class MaskRules(NamedTuple):
+    """How annotations become a mask; `jaxseg.data.samples.Data` documents each."""
+
+    overlap: Overlap
+    crowds: Crowds
+    unknown_category: Unknown
+    rasterize: Rasterize
+
+
+def draw_mask(
+    annotations: Iterable[Annotation],
+    lookup: UInt8[np.ndarray, " categories"],
+    rules: MaskRules,
+    full: tuple[int, int],
+    target: tuple[int, int],
+) -> UInt8[np.ndarray, "height width"]:
+    """Class indices at the `target` (height, width) of annotations made at the `full` one.
+
+    `lookup` gives the class of each category, 0 for those not drawn. Void is painted first, so objects stand on it.
+    """
+    regions = []
+    for annotation in annotations:
+        label = label_of(annotation, lookup, rules)
+        if label:
+            regions.append((label, annotation))
+    mask = np.zeros(target, np.uint8)
+    for label, group in paint_order(regions, rules, full):
+        mask[region([annotation for _, annotation in group], rules.rasterize, full, target)] = label
+    return mask
+
+
+def label_of(annotation: Annotation, lookup: np.ndarray, rules: MaskRules) -> int:
+    """What the annotation paints: a class, VOID, or 0 for nothing."""
+    if annotation.category < 0:
+        return VOID if rules.unknown_category == "void" else 0
+    label = int(lookup[annotation.category])
+    if label and annotation.crowd and rules.crowds != "foreground":
+        return VOID if rules.crowds == "void" else 0
+    return label
+
+
+def paint_order(
+    regions: list[tuple[int, Annotation]], rules: MaskRules, full: tuple[int, int]
+) -> Iterable[tuple[int, Iterable[tuple[int, Annotation]]]]:
+    """Neighbours of one label grouped, what is painted later lying on top."""
+    if rules.overlap == "max_index":
+        regions = sorted(regions, key=lambda r: (r[0] != VOID, r[0]))
+    elif rules.overlap == "smallest_on_top":
+        regions = sorted(regions, key=lambda r: (r[0] != VOID, -area(r[1], full)))
+    else:
+        regions = sorted(regions, key=lambda r: r[0] != VOID)
+    return groupby(regions, key=lambda r: r[0])
+
+
+def region(
+    annotations: list[Annotation], rasterize: Rasterize, full: tuple[int, int], target: tuple[int, int]
+) -> Bool[np.ndarray, "height width"]:
+    """The union of the annotations at the target size."""
+    covered = np.zeros(target, np.bool_)
+    if rasterize == "full" and full != target:
+        for annotation in annotations:  # each reduced, then merged: the original's order
+            covered |= reduce_mask(decode(rles(annotation, full)), *target)
+        return covered
+    step = np.array([target[1] / full[1], target[0] / full[0]])
+    outlines = [(p.reshape(-1, 2) * step).ravel().tolist() for a in annotations for p in a.polygons]
+    if outlines:
+        covered |= decode(coco_mask.frPyObjects(outlines, *target))
+    for annotation in annotations:
+        if annotation.rle is not None:
+            covered |= reduce_mask(decode(rles(annotation, full)), *target)
+    return covered
+
+
+def rles(annotation: Annotation, full: tuple[int, int]) -> list[dict]:
+    """The annotation's parts in pycocotools' form, at full size."""
+    parts = coco_mask.frPyObjects([p.tolist() for p in annotation.polygons], *full) if annotation.polygons else []
+    if annotation.rle is not None:
+        parts = [*parts, coco_mask.frPyObjects({"counts": annotation.rle.tolist(), "size": list(full)}, *full)]
+    return parts
+
+
+def decode(parts: list[dict]) -> Bool[np.ndarray, "height width"] | Literal[False]:
+    """The union of the parts; False, which paints nothing, for none."""
+    return coco_mask.decode(coco_mask.merge(parts)).astype(np.bool_) if parts else False
+
+
+def area(annotation: Annotation, full: tuple[int, int]) -> int:
+    """Pixels covered at full size; measured, since the JSON's `area` often disagrees."""
+    parts = rles(annotation, full)
+    return int(coco_mask.area(coco_mask.merge(parts))) if parts else 0
+
+
+def reduce_mask(mask: np.ndarray | Literal[False], height: int, width: int) -> Bool[np.ndarray, "height width"]:
+    """True where the mask, interpolated linearly at the new pixel's centre, is at least one half.
+
+    That is OpenCV's default resize on 0/1 masks, which the original applies to each annotation.
+    """
+    if mask is False:
+        return np.zeros((height, width), np.bool_)
+    values = mask
+    for axis, size in enumerate((height, width)):
+        centre = np.clip((np.arange(size) + 0.5) * mask.shape[axis] / size - 0.5, 0, mask.shape[axis] - 1)
+        low = np.floor(centre).astype(np.intp)
+        high = np.minimum(low + 1, mask.shape[axis] - 1)
+        part = (centre - low).astype(np.float32)
+        part = part[:, None] if axis == 0 else part[None, :]
+        values = np.take(values, low, axis) * (1 - part) + np.take(values, high, axis) * part
+    return values >= 0.5

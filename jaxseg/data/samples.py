@@ -1,0 +1,209 @@
+"""One position of a split to one sample: image, mask and weight."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from jaxseg.arrays import VOID
+from jaxseg.data.classes import ClassTable, Mode, choose_classes, images_with
+from jaxseg.data.coco import CocoIndex, DataError, read_index
+from jaxseg.data.images import read_image
+from jaxseg.data.layout import Files, Split, given, in_coco_root
+from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown, draw_mask
+from jaxseg.data.sample import sample_root
+
+FAULT_BYTES = 400
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images, which classes, and how they become arrays.
+
+    Attributes:
+        root: a folder in COCO's layout; None: the embedded sample.
+        train_json: the training annotations, where they lie elsewhere.
+        train_images: the folder of the training images; None: beside the JSON, or by COCO's layout.
+        val_json: the validation annotations, where they lie elsewhere.
+        val_images: the folder of the validation images; None: beside the JSON, or by COCO's layout.
+        test_json: the test annotations, for data sets that have them.
+        test_images: the folder of the test images; None: beside the JSON, or by COCO's layout.
+        val_fraction: this share of the training file's images becomes the validation split.
+        test_fraction: this share of the training file's images becomes the test split.
+        split_seed: which images those are.
+        classes: category names, in the order of their class indices; None: all categories, and every image.
+        mode: `binary`: any chosen class against the rest. `multiclass`: told apart.
+        height: of what the network sees, in pixels.
+        width: of what the network sees, in pixels.
+        channels: 3 for RGB, 1 for grey.
+        overlap: `max_index`: the higher class wins a pixel. `smallest_on_top`, `last_on_top` (in the file): that object.
+        crowds: crowd regions as `foreground`, as `void` (count nowhere), or `drop` (background).
+        unknown_category: an annotation whose category the file does not list, as `background`, `void` or `error`.
+        rasterize: outlines scaled and drawn at the `target` size, or drawn at `full` size and reduced.
+        on_error: an unreadable image: `raise`, or `skip`: a sample of weight 0, listed at the end.
+        threads: that load; 0: in the main thread.
+        workers: processes that load instead; 0: threads only.
+    """
+
+    root: Path | None = None
+    train_json: Path | None = None
+    train_images: Path | None = None
+    val_json: Path | None = None
+    val_images: Path | None = None
+    test_json: Path | None = None
+    test_images: Path | None = None
+    val_fraction: float = 0.0
+    test_fraction: float = 0.0
+    split_seed: int = 0
+    classes: tuple[str, ...] | None = None
+    mode: Mode = "binary"
+    height: int = 224
+    width: int = 224
+    channels: Literal[1, 3] = 3
+    overlap: Overlap = "max_index"
+    crowds: Crowds = "foreground"
+    unknown_category: Unknown = "background"
+    rasterize: Rasterize = "target"
+    on_error: Literal["raise", "skip"] = "raise"
+    threads: int = 4
+    workers: int = 0
+
+    @property
+    def uses_sample(self) -> bool:
+        """True if no data set is named, which means the embedded sample."""
+        return self.root is None and self.train_json is None and self.val_json is None
+
+    @property
+    def rules(self) -> MaskRules:
+        """How annotations become masks."""
+        return MaskRules(self.overlap, self.crowds, self.unknown_category, self.rasterize)
+
+
+class Sample(TypedDict):
+    """What the loader stacks into batches; `fault` is the text of what went wrong, empty where nothing did."""
+
+    image: UInt8[np.ndarray, "height width channels"]
+    mask: UInt8[np.ndarray, "height width"]
+    weight: Float32[np.ndarray, ""]
+    image_id: Int64[np.ndarray, ""]
+    fault: UInt8[np.ndarray, " bytes"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of one split, by position: a pure function of the files and settings.
+
+    Images named in `known_faults` (id to text) are not read: a run that goes on repeats what it did.
+    """
+
+    data: Data
+    files: Files
+    index: CocoIndex
+    table: ClassTable
+    positions: Int64[np.ndarray, " samples"]
+    known_faults: dict[int, str]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @cached_property
+    def lookup(self) -> UInt8[np.ndarray, " categories"]:
+        """The class of each of the file's categories."""
+        return self.table.lookup(self.index)
+
+    def __getitem__(self, place: int) -> Sample:
+        position = int(self.positions[place])
+        image_id = int(self.index.image_id[position])
+        fault = self.known_faults.get(image_id, "")
+        if not fault:
+            try:
+                return self.sample(self.image(position), self.mask(position), image_id)
+            except DataError as error:
+                if self.data.on_error == "raise":
+                    raise DataError(f"Image {image_id}: {error} To leave such out: --data.on-error skip") from error
+                fault = str(error)
+        image = np.zeros((self.data.height, self.data.width, self.data.channels), np.uint8)
+        return self.sample(image, np.full(image.shape[:2], VOID, np.uint8), image_id, fault)
+
+    def image(self, position: int) -> UInt8[np.ndarray, "height width channels"]:
+        """The image at a position of the index, at the target size."""
+        path = self.files.images / self.index.file_name(position)
+        target = (self.data.height, self.data.width)
+        return read_image(path, stored=self.full_size(position), target=target, channels=self.data.channels)
+
+    def mask(self, position: int) -> UInt8[np.ndarray, "height width"]:
+        """The mask at a position of the index, at the target size."""
+        annotations = self.index.annotations(position)
+        target = (self.data.height, self.data.width)
+        return draw_mask(annotations, self.lookup, self.data.rules, self.full_size(position), target)
+
+    def full_size(self, position: int) -> tuple[int, int]:
+        """(height, width) of the image's file, by the JSON."""
+        return int(self.index.image_height[position]), int(self.index.image_width[position])
+
+    def sample(self, image: np.ndarray, mask: np.ndarray, image_id: int, fault: str = "") -> Sample:
+        text = np.zeros(FAULT_BYTES, np.uint8)
+        raw = fault.encode()[:FAULT_BYTES]
+        text[: len(raw)] = np.frombuffer(raw, np.uint8)
+        weight = np.asarray(0 if fault else 1, np.float32)
+        return Sample(image=image, mask=mask, weight=weight, image_id=np.asarray(image_id, np.int64), fault=text)
+
+
+def open_split(
+    data: Data, split: Split, table: ClassTable | None = None, known_faults: dict[int, str] | None = None
+) -> Samples:
+    """The samples of a split; with the class `table` of another split where one is given.
+
+    Raises:
+        DataError: if files are missing or wrong, a class is unknown, or no image is left.
+    """
+    files, part = locate(data, split)
+    index = read_index(files.json)
+    table = table or choose_classes(index, data.classes, data.mode)
+    check_unknown(index, data)
+    positions = np.arange(len(index)) if data.classes is None else images_with(index, table)
+    if part is not None:
+        positions = np.intersect1d(positions, fraction_of(index, part, data))
+    if not len(positions):
+        raise DataError(
+            f"{files.json}: none of its {len(index)} images is left in split {split!r} with the classes "
+            f"{', '.join(table.drawn)}. Choose other classes by --data.classes, or another split."
+        )
+    return Samples(data, files, index, table, positions.astype(np.int64), known_faults or {})
+
+
+def locate(data: Data, split: Split) -> tuple[Files, Split | None]:
+    """The files of a split, and which part of them it is (None: all)."""
+    fractions = {"train": 0.0, "val": data.val_fraction, "test": data.test_fraction}
+    if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
+        raise DataError("data.val_fraction and data.test_fraction must be at least 0 and leave images to train on.")
+    divided = fractions[split] > 0 or (split == "train" and sum(fractions.values()) > 0)
+    source: Split = "train" if divided else split
+    json = {"train": data.train_json, "val": data.val_json, "test": data.test_json}[source]
+    images = {"train": data.train_images, "val": data.val_images, "test": data.test_images}[source]
+    if json is not None:
+        return given(json, images, source), split if divided else None
+    if data.root is None and not data.uses_sample:
+        raise DataError(f"data.{source}_json is not given: name it, or a share by data.{source}_fraction, or data.root.")
+    files = in_coco_root(sample_root() if data.root is None else data.root, source)
+    return (files if images is None else given(files.json, images, source)), split if divided else None
+
+
+def fraction_of(index: CocoIndex, part: Split, data: Data) -> Int64[np.ndarray, " positions"]:
+    """The images of one part of a file that is divided; it depends on the file and the seed, not on the classes."""
+    order = np.random.default_rng(data.split_seed).permutation(len(index))
+    test = round(len(index) * data.test_fraction)
+    val = test + round(len(index) * data.val_fraction)
+    return {"test": order[:test], "val": order[test:val], "train": order[val:]}[part]
+
+
+def check_unknown(index: CocoIndex, data: Data) -> None:
+    unknown = index.annotation_id[index.annotation_category < 0]
+    if data.unknown_category == "error" and len(unknown):
+        raise DataError(
+            f"{index.path}: {len(unknown)} annotations have a category that the file does not list, the first ids: "
+            f"{', '.join(map(str, unknown[:5]))}. Mend them, or take them as --data.unknown-category background."
+        )

@@ -1,0 +1,19 @@
+"""Errors that the user can mend, told without a traceback."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class InputError(ValueError):
+    """What was given can't be used; the message says what was expected, what was found, where, and what to do."""
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """For the commands: an InputError becomes its message and exit status 2."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,137 @@
+"""One epoch: batches from the loader, through the compiled steps, into totals."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from jaxseg.config import Config
+from jaxseg.data.loader import Loaded
+from jaxseg.metrics import Totals
+from jaxseg.sharding import Layout
+from jaxseg.step import StepResult, TrainState, create_state, eval_step, train_step
+
+
+class Compiled(NamedTuple):
+    """The pure steps with their settings bound, jitted and laid out on the devices; the state is donated."""
+
+    layout: Layout
+    create: Callable[..., TrainState]
+    train: Callable[..., tuple[TrainState, StepResult]]
+    evaluate: Callable[..., tuple[StepResult, jax.Array]]
+    classes: int
+
+
+class Clock(NamedTuple):
+    """Seconds of an epoch, those of them spent waiting for data, and the images that were seen."""
+
+    seconds: float
+    waiting: float
+    images: int
+
+    @property
+    def waiting_share(self) -> float:
+        """Of the epoch's time; what a faster loader could save."""
+        return self.waiting / self.seconds if self.seconds else 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Seen by training."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+
+class Shown(NamedTuple):
+    """An image to look at."""
+
+    image: UInt8[np.ndarray, "height width channels"]
+    truth: UInt8[np.ndarray, "height width"]
+    prediction: UInt8[np.ndarray, "height width"]
+
+
+def compile_steps(config: Config, layout: Layout) -> Compiled:
+    """Bind the settings; compilation itself happens at the first call of each."""
+    optimizer, shape = config.optimizer.build(), (config.data.height, config.data.width, config.data.channels)
+    bound: dict[str, Any] = {"model": config.model, "loss": config.loss}
+    laid: dict[str, Any] = {"in_shardings": (layout.state, layout.batch)}
+    return Compiled(
+        layout,
+        jax.jit(
+            partial(create_state, model=config.model, optimizer=optimizer, image_shape=shape),
+            out_shardings=layout.state,
+        ),
+        jax.jit(
+            partial(train_step, optimizer=optimizer, **bound), donate_argnums=0, out_shardings=layout.state, **laid
+        ),
+        jax.jit(partial(eval_step, **bound), out_shardings=(layout.state, layout.batch), **laid),
+        max(2, config.model.out_channels or 0),
+    )
+
+
+def train_epoch(
+    state: TrainState,
+    batches: Iterator[Loaded],
+    steps: int,
+    compiled: Compiled,
+    *,
+    bar: tqdm,
+    on_faults: Callable[[dict[int, str]], None],
+    on_step: Callable[[int, StepResult], None],
+) -> tuple[TrainState, Totals, Clock]:
+    """`steps` updates. Faults are told before their batch is used.
+
+    A step's result is fetched after the next step is dispatched, so that the device never waits for the host.
+    """
+    start, waiting, images = time.perf_counter(), 0.0, 0
+    totals, pending = Totals.empty(compiled.classes), None
+    first = int(state.step)
+    for step in range(first + 1, first + steps + 1):
+        asked = time.perf_counter()
+        loaded = next(batches)
+        waiting += time.perf_counter() - asked
+        on_faults(loaded.faults)
+        state, result = compiled.train(state, jax.device_put(loaded.batch, compiled.layout.batch))
+        images += len(loaded.image_ids)
+        if pending is not None:
+            totals = settle(totals, step - 1, pending, on_step)
+        pending = result
+        clock = Clock(time.perf_counter() - start, waiting, images)
+        shown = f"loss {totals.mean_loss:.4f}, {clock.images_per_second:.1f} images/s, waiting {clock.waiting_share:.0%}"
+        bar.set_postfix_str(shown, refresh=False)
+        bar.update()
+    if pending is not None:
+        totals = settle(totals, first + steps, pending, on_step)
+    return state, totals, Clock(time.perf_counter() - start, waiting, images)
+
+
+def settle(totals: Totals, step: int, pending: StepResult, on_step: Callable[[int, StepResult], None]) -> Totals:
+    result = jax.device_get(pending)
+    on_step(step, result)
+    return totals.add(float(result.loss), int(result.pixels), result.confusion)
+
+
+def evaluate_all(
+    state: TrainState,
+    batches: Iterator[Loaded],
+    compiled: Compiled,
+    *,
+    bar: tqdm,
+    on_faults: Callable[[dict[int, str]], None],
+    keep: int = 0,
+) -> tuple[Totals, list[Shown]]:
+    """The totals over all batches, and the first `keep` images with what was predicted."""
+    totals, shown = Totals.empty(compiled.classes), []
+    for loaded in batches:
+        on_faults(loaded.faults)
+        result, prediction = compiled.evaluate(state, jax.device_put(loaded.batch, compiled.layout.batch))
+        result = jax.device_get(result)
+        totals = totals.add(float(result.loss), int(result.pixels), result.confusion)
+        for place in np.flatnonzero(loaded.batch.weight)[: keep - len(shown)]:
+            image, truth = loaded.batch.image[place], loaded.batch.mask[place]
+            shown.append(Shown(np.asarray(image), np.asarray(truth), np.asarray(prediction[place])))
+        bar.update()
+    return totals, shown

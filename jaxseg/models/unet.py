@@ -1,0 +1,143 @@
+"""The U-Net (Ronneberger et al. 2015, arXiv:1505.04597), its parameters named as PyTorch names them."""
+
+import math
+from functools import partial
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxseg.errors import InputError
+
+Norm = Literal["none", "batch"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+def uniform_of_fan_in(fan_in: int) -> jax.nn.initializers.Initializer:
+    """PyTorch's default for convolutions, weight and bias: uniform in +-1/sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fan_in)
+    return lambda key, shape, dtype=jnp.float32, **_: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def conv(features: int, size: int, x: Array, dtype: Precision, name: str) -> Array:
+    init = uniform_of_fan_in(size * size * x.shape[-1])
+    return nn.Conv(features, (size, size), dtype=jnp.dtype(dtype), kernel_init=init, bias_init=init, name=name)(x)
+
+
+class Block(nn.Module):
+    """Twice: convolution 3x3, normalisation if any, ReLU; named by their places in an `nn.Sequential`."""
+
+    features: int
+    norm: Norm
+    dtype: Precision
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width _"], valid: Bool[Array, "batch height width 1"] | None, train: bool
+    ) -> Float[Array, "batch height width features"]:
+        place = 0
+        for _ in range(2):
+            x = conv(self.features, 3, x, self.dtype, name=str(place))
+            if self.norm == "batch":
+                place += 1
+                norm = nn.BatchNorm(not train, momentum=0.9, dtype=jnp.dtype(self.dtype), name=str(place))
+                x = norm(x, mask=valid if train else None)
+            x = nn.relu(x)
+            place += 2
+        return x
+
+
+class UpConv(nn.Module):
+    """The transposed convolution 2x2 with stride 2.
+
+    Its windows do not overlap, so it is one matrix product and a reshape: 1.2 to 1.3 times the training speed on a CPU.
+    """
+
+    features: int
+    dtype: Precision
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch height width _"]) -> Float[Array, "batch 2*height 2*width features"]:
+        batch, height, width, channels = x.shape
+        init = uniform_of_fan_in(2 * 2 * self.features)  # as PyTorch counts it: over the outputs
+        kernel = self.param("kernel", init, (2, 2, channels, self.features), jnp.float32)
+        bias = self.param("bias", init, (self.features,), jnp.float32)
+        x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
+        x = jnp.einsum("bhwi,klio->bhkwlo", x, kernel).reshape(batch, 2 * height, 2 * width, self.features)
+        return x + bias
+
+
+class UNet(nn.Module):
+    """A U-Net from images to logits of the same height and width.
+
+    With the default widths it has 31,031,745 parameters and their names and shapes are, by one table, the
+    state dict of the PyTorch model: `enc1.0.weight` is `enc1/0/kernel`.
+
+    Attributes:
+        widths: channels of each level from the top; the last is the bottleneck.
+        out_channels: 1 for a binary mask, classes + 1 for several; None: taken from the data's class table.
+        norm: normalisation after each convolution 3x3.
+        dtype: what is computed in; parameters stay float32.
+    """
+
+    widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
+    out_channels: int | None = None
+    norm: Norm = "none"
+    dtype: Precision = "float32"
+
+    @property
+    def stride(self) -> int:
+        """Height and width must be multiples of this: 2 for each pooling."""
+        return 2 ** (len(self.widths) - 1)
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, "batch height width channels"],
+        valid: Bool[Array, "batch height width"] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "batch height width out_channels"]:
+        """Logits of scaled images.
+
+        Args:
+            image: values in 0..1.
+            valid: the pixels that count in batch normalisation; None: all.
+            train: normalise by the batch, and update the running statistics.
+
+        Raises:
+            InputError: if the size is no multiple of `stride`, or `out_channels` is not known.
+        """
+        if self.out_channels is None:
+            raise InputError("UNet(out_channels=None) waits for a class table: give a number to use it alone.")
+        check_size(image.shape[1], image.shape[2], self.stride)
+        block = partial(Block, norm=self.norm, dtype=self.dtype)
+        x, v = image.astype(self.dtype), None if valid is None else valid[..., None]
+        depth = len(self.widths) - 1
+        skips = []
+        for level in range(1, depth + 1):
+            x = block(self.widths[level - 1], name=f"enc{level}")(x, v, train)
+            skips.append((x, v))
+            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            v = None if v is None else nn.max_pool(v, (2, 2), strides=(2, 2))
+        x = block(self.widths[depth], name="bottleneck")(x, v, train)
+        for level in range(depth, 0, -1):
+            skip, v = skips.pop()
+            x = UpConv(self.widths[level - 1], self.dtype, name=f"upconv{level}")(x)
+            x = jnp.concatenate([skip, x], axis=-1)
+            x = block(self.widths[level - 1], name=f"dec{level}")(x, v, train)
+        return conv(self.out_channels, 1, x, self.dtype, name="final_conv")
+
+
+def check_size(height: int, width: int, stride: int) -> None:
+    """Raise an InputError that names the nearest good sizes, if the network cannot take this one."""
+    if height > 0 and width > 0 and height % stride == 0 and width % stride == 0:
+        return
+    near = [max(stride, round(side / stride) * stride) for side in (height, width)]
+    raise InputError(
+        f"height x width {height} x {width}: both must be positive multiples of {stride} "
+        f"(2 for each pooling of the network). The nearest is {near[0]} x {near[1]}: "
+        f"--data.height {near[0]} --data.width {near[1]}."
+    )

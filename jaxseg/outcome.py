@@ -1,0 +1,68 @@
+"""What a run leaves beside its checkpoints and logs: descriptions, pictures, weights for PyTorch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxseg.config import Config, to_json
+from jaxseg.data.classes import ClassTable
+from jaxseg.diagram import save_architecture
+from jaxseg.logs import RunLog
+from jaxseg.loop import Shown
+from jaxseg.models.table import count_parameters, layer_table
+from jaxseg.pictures import panel
+from jaxseg.plots import save_loss_curves
+from jaxseg.sheets import save_predictions
+from jaxseg.pth import write_pth
+from jaxseg.run import RunFolder, read_lines, write_json, write_whole
+from jaxseg.step import SCALE, TrainState
+from jaxseg.torch_weights import to_state_dict
+
+
+def describe(folder: RunFolder, config: Config, table: ClassTable) -> None:
+    """model.json, model.txt and architecture.png: known before the first step."""
+    data, model = config.data, config.model
+    content = {
+        "model": to_json(model),
+        "height": data.height,
+        "width": data.width,
+        "channels": data.channels,
+        "scale": SCALE,
+        "resize": "stretch",
+        "mode": data.mode,
+        "classes": table.names,
+        "threshold": 0.5,
+    }
+    write_json(folder.model, content)
+    layers = layer_table(model, data.height, data.width, data.channels)
+    write_whole(folder.path / "model.txt", lambda file: file.write_text(layers))
+    save_architecture(
+        folder.path / "architecture.png",
+        widths=model.widths,
+        in_channels=data.channels,
+        out_channels=table.out_channels,
+        height=data.height,
+        width=data.width,
+        norm=model.norm,
+        parameters=count_parameters(model, data.channels),
+    )
+
+
+def show(folder: RunFolder, log: RunLog, step: int, shown: Sequence[Shown]) -> None:
+    """Panels to the logs, and the curves so far."""
+    log.pictures(step, {f"validation/{place}": panel(*item) for place, item in enumerate(shown)})
+    draw_curves(folder)
+
+
+def draw_curves(folder: RunFolder) -> None:
+    history = [record for record in read_lines(folder.metrics) if "val_loss" in record]
+    save_loss_curves(folder.path / "loss_curves.png", history)
+
+
+def conclude(folder: RunFolder, table: ClassTable, *, best: TrainState, last: TrainState, shown: Sequence[Shown]) -> None:
+    """The curves, the predictions of the best weights, and both weights as PyTorch state dicts."""
+    draw_curves(folder)
+    images, truths, predictions = zip(*shown, strict=True)
+    save_predictions(folder.path / "predictions.png", images, truths, predictions, class_names=table.names[1:])
+    for path, state in ((folder.best_weights, best), (folder.final_weights, last)):
+        write_pth(path, to_state_dict(state.params, state.batch_stats, batches=int(np.asarray(state.step))))

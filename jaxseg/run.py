@@ -1,0 +1,85 @@
+"""The run folder: the names in it, and writes that are whole or not there."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Everything a run leaves, by name."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings, and the digests of the annotation files."""
+        return self.path / "config.json"
+
+    @property
+    def model(self) -> Path:
+        """What travels with the weights: architecture, size, scale, resize rule, classes, threshold."""
+        return self.path / "model.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line a logging interval and one an epoch; deterministic numbers only."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timings(self) -> Path:
+        """Everything with a clock."""
+        return self.path / "timings.jsonl"
+
+    @property
+    def faults(self) -> Path:
+        """Images that could not be read, one a line."""
+        return self.path / "faults.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax checkpoints by step."""
+        return self.path / "checkpoints"
+
+    @property
+    def best_weights(self) -> Path:
+        """The best weights, for PyTorch."""
+        return self.path / "unet_model.pth"
+
+    @property
+    def final_weights(self) -> Path:
+        """The last weights, for PyTorch."""
+        return self.path / "unet_model_final.pth"
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then give it its name: never half a file under `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """`content` as indented JSON, whole."""
+    write_whole(path, lambda file: file.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a .jsonl file; an unfinished last line, as a crash leaves it, is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")[:-1]
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,260 @@
+"""`python -m jaxseg.train --config FILE.py`: trains a network, and leaves all one needs afterwards in one folder."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+
+from jaxseg import outcome
+from jaxseg.checkpoint import Checkpoints, Progress
+from jaxseg.config import MAY_CHANGE, Arguments, Config, differences, parse, to_json
+from jaxseg.data.loader import eval_batches, steps_per_epoch, train_batches
+from jaxseg.data.samples import Samples, open_split
+from jaxseg.errors import InputError, told_plainly
+from jaxseg.logs import RunLog, append, progress_bar
+from jaxseg.loop import Clock, Compiled, Shown, compile_steps, evaluate_all, train_epoch
+from jaxseg.metrics import Totals
+from jaxseg.models.unet import check_size
+from jaxseg.run import RunFolder, read_lines, write_json
+from jaxseg.sharding import Layout, data_parallel
+from jaxseg.step import StepResult, TrainState
+
+
+@dataclass(frozen=True)
+class TrainArguments(Arguments):
+    """Train a network. The same command again goes on where it stopped.
+
+    Attributes:
+        workdir: the run's folder; None: runs/<name of the config file>.
+    """
+
+    workdir: Path | None = None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    with told_plainly():
+        arguments = parse(TrainArguments, "python -m jaxseg.train", argv)
+        assert arguments.config is not None
+        fit(arguments.settings, arguments.workdir or Path("runs") / arguments.config.stem)
+
+
+def fit(config: Config, workdir: Path | str) -> RunFolder:
+    """Train as `config` says, into `workdir`; what is there of the same run is gone on with.
+
+    Raises:
+        InputError: for data, sizes or settings that can't be used, or a folder that holds another run.
+    """
+    folder = RunFolder(Path(workdir))
+    faults = {fault["image_id"]: fault["error"] for fault in read_lines(folder.faults)}
+    train = open_split(config.data, "train", known_faults=faults)
+    val = open_split(config.data, "val", train.table, known_faults=faults)
+    config = fitted(config, train)
+    steps = steps_per_epoch(train, config.batch_size)
+    claim(folder, config, {"train": train.index.digest, "val": val.index.digest})
+    layout = data_parallel(config.batch_size)
+    introduce(config, folder, train, val, layout, steps)
+
+    compiled = compile_steps(config, layout)
+    note_faults = fault_writer(folder, faults)
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        state, progress = start(config, compiled, checkpoints)
+        if finished(config, progress) and folder.final_weights.exists():
+            print(f"This run is finished: {progress.epoch} epochs. To go on: --epochs {config.epochs + 10}")
+            return folder
+        outcome.describe(folder, config, train.table)
+        with (
+            RunLog(folder, config.logs, step=int(state.step), config=to_json(config)) as log,
+            train_batches(train, config.batch_size, seed=config.seed, start=int(state.step)) as batches,
+        ):
+            while not finished(config, progress):
+                epoch = progress.epoch + 1
+                with progress_bar(steps, f"epoch {epoch}/{config.epochs}") as bar:
+                    watch = loss_watcher(log, config.logs.every)
+                    state, training, clock = train_epoch(
+                        state, batches, steps, compiled, bar=bar, on_faults=note_faults, on_step=watch
+                    )
+                pictured = epoch % config.logs.pictures_every == 0
+                keep = config.logs.pictures if pictured else 0
+                validation, shown = validate(state, val, config, compiled, note_faults, keep)
+                progress = after_epoch(progress, int(state.step), validation.mean_loss)
+                report(log, int(state.step), epoch, training, validation, clock, train.table.names)
+                checkpoints.save(int(state.step), state, progress, validation.mean_loss)
+                if pictured:
+                    outcome.show(folder, log, int(state.step), shown)
+        checkpoints.wait()
+        last = jax.device_get(state)
+        best, _ = checkpoints.restore(progress.best_step, abstract_state(compiled))
+        _, shown = validate(best, val, config, compiled, note_faults, keep=8)
+    outcome.conclude(folder, train.table, best=jax.device_get(best), last=last, shown=shown)
+    tell_faults(folder)
+    print(f"Done: {progress.epoch} epochs, the best after step {progress.best_step}. Everything is in {folder.path}/")
+    return folder
+
+
+def fitted(config: Config, train: Samples) -> Config:
+    """The config with the network's output channels taken from the class table.
+
+    Raises:
+        InputError: if they disagree, or the network can't take the size.
+    """
+    check_size(config.data.height, config.data.width, config.model.stride)
+    needed, given = train.table.out_channels, config.model.out_channels
+    if given not in (None, needed):
+        names = ", ".join(f"{i} {name}" for i, name in enumerate(train.table.names))
+        raise InputError(
+            f"model.out_channels is {given}; data.mode {config.data.mode!r} with the classes {names} needs {needed}. "
+            "Leave it out, and it is taken from the classes."
+        )
+    return dataclasses.replace(config, model=config.model.clone(out_channels=needed))
+
+
+def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
+    """Write config.json, or make sure that the one that is there is of the same run.
+
+    Raises:
+        InputError: naming each setting that differs.
+    """
+    ours = {"config": to_json(config), "annotations": digests}
+    if folder.config.exists():
+        theirs = json.loads(folder.config.read_text())
+        changed = {
+            name.removeprefix("config."): values
+            for name, values in differences(ours, theirs).items()
+            if not any(f"{name}.".startswith(f"config.{free}.") for free in MAY_CHANGE)
+        }
+        fewer = config.epochs < theirs["config"]["epochs"] and folder.final_weights.exists()
+        if fewer:
+            changed["epochs"] = (config.epochs, theirs["config"]["epochs"])
+        if changed:
+            lines = "\n".join(f"  {name}: now {now!r}, there {there!r}" for name, (now, there) in changed.items())
+            raise InputError(
+                f"{folder.path} holds a run with other settings:\n{lines}\n"
+                "Give another --workdir, or the settings of that run."
+            )
+    write_json(folder.config, ours)
+
+
+def introduce(config: Config, folder: RunFolder, train: Samples, val: Samples, layout: Layout, steps: int) -> None:
+    """The first lines: what data, which classes, what network, on what, to where."""
+    where = "the embedded sample, since no data.root is given" if config.data.uses_sample else "as given"
+    print(f"Data ({where}): {train.files.json}")
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(train.table.names))
+    print(f"{len(train)} training and {len(val)} validation images; classes: {names}")
+    for samples in (train, val):
+        for line in samples.index.warnings():
+            print(f"warning: {line}")
+    devices = layout.mesh.devices.ravel()
+    print(
+        f"{type(config.model).__name__} of widths {' '.join(map(str, config.model.widths))} at "
+        f"{config.data.height} x {config.data.width}; batches of {config.batch_size}, {steps} steps an epoch; "
+        f"{len(devices)} of {jax.local_device_count()} devices ({devices[0].device_kind})"
+    )
+    print(f"Run folder: {folder.path}/")
+
+
+def start(config: Config, compiled: Compiled, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
+    """A new state, or the latest checkpoint's."""
+    key = jax.random.key(config.seed)
+    step = checkpoints.latest_step()
+    if step is None:
+        return compiled.create(key), Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0)
+    state, progress = checkpoints.restore(step, abstract_state(compiled))
+    print(f"Going on after epoch {progress.epoch}, step {step}.")
+    return state, progress
+
+
+def abstract_state(compiled: Compiled) -> TrainState:
+    """Shapes, types and shardings of the state."""
+    shapes = jax.eval_shape(compiled.create, jax.random.key(0))
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=compiled.layout.state), shapes)
+
+
+def finished(config: Config, progress: Progress) -> bool:
+    """By the number of epochs, or by early stopping."""
+    patience = math.inf if config.patience is None else config.patience
+    return progress.epoch >= config.epochs or progress.epochs_since_best >= patience
+
+
+def after_epoch(progress: Progress, step: int, val_loss: float) -> Progress:
+    """The progress after one more epoch; a loss equal to the best, or the first one, counts as the best."""
+    if val_loss <= progress.best_loss or progress.best_step == 0:
+        best = val_loss if math.isfinite(val_loss) else math.inf
+        return Progress(progress.epoch + 1, step, best, 0)
+    return progress._replace(epoch=progress.epoch + 1, epochs_since_best=progress.epochs_since_best + 1)
+
+
+def validate(
+    state: TrainState, val: Samples, config: Config, compiled: Compiled, on_faults: Callable[[dict[int, str]], None], keep: int
+) -> tuple[Totals, list[Shown]]:
+    """The whole validation split, and its first `keep` images with what was predicted."""
+    with (
+        eval_batches(val, config.batch_size) as batches,
+        progress_bar(math.ceil(len(val) / config.batch_size), "validation") as bar,
+    ):
+        return evaluate_all(state, batches, compiled, bar=bar, on_faults=on_faults, keep=keep)
+
+
+def fault_writer(folder: RunFolder, known: dict[int, str]) -> Callable[[dict[int, str]], None]:
+    """Writes each new fault to faults.jsonl before its batch is used, so that a run that goes on does the same."""
+
+    def write(faults: dict[int, str]) -> None:
+        new = {image_id: text for image_id, text in faults.items() if image_id not in known}
+        if new:
+            with folder.faults.open("a") as file:
+                for image_id, text in new.items():
+                    append(file, {"image_id": image_id, "error": text})
+            known.update(new)
+
+    return write
+
+
+def loss_watcher(log: RunLog, every: int) -> Callable[[int, StepResult], None]:
+    """Logs the mean training loss of each `every` steps."""
+    losses: list[float] = []
+
+    def watch(step: int, result: StepResult) -> None:
+        losses.append(float(result.loss))
+        if step % every == 0:
+            log.numbers(step, {"batch_loss": sum(losses) / len(losses)})
+            losses.clear()
+
+    return watch
+
+
+def report(log: RunLog, step: int, epoch: int, training: Totals, validation: Totals, clock: Clock, names: tuple[str, ...]) -> None:
+    """One epoch's numbers, to the logs and as a row on the terminal."""
+    record: dict[str, float | int | None] = {"epoch": epoch}
+    for split, totals in (("train", training), ("val", validation)):
+        scores = totals.scores
+        record[f"{split}_loss"] = totals.mean_loss
+        record |= {f"{split}_{name}": getattr(scores, name) for name in ("iou", "dice", "predicted_share", "true_share")}
+        if len(names) > 2:
+            record |= {f"{split}_iou_{name}": iou for name, iou in zip(names, scores.class_iou, strict=True)}
+    log.numbers(step, record)
+    log.clock(step, {"epoch_seconds": clock.seconds, "images_per_second": clock.images_per_second, "waiting_share": clock.waiting_share})
+    if epoch == 1 or epoch % 20 == 1:
+        print("epoch  train loss  val loss  val IoU  val Dice  predicted / true foreground  images/s  waiting for data")
+    print(
+        f"{epoch:5d}  {record['train_loss']:10.4f}  {record['val_loss']:8.4f}  {record['val_iou']:7.3f}  "
+        f"{record['val_dice']:8.3f}  {record['val_predicted_share']:16.1%} / {record['val_true_share']:<8.1%}  "
+        f"{clock.images_per_second:8.1f}  {clock.waiting_share:16.1%}",
+        flush=True,
+    )
+
+
+def tell_faults(folder: RunFolder) -> None:
+    """At the end: what could not be read."""
+    faults = read_lines(folder.faults)
+    if faults:
+        print(f"{len(faults)} images could not be read and were left out ({folder.faults}):")
+        for fault in faults[:10]:
+            print(f"  image {fault['image_id']}: {fault['error']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""`python -m jaxseg.visualize --config FILE.py`: pictures of the images and masks that training would see."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jaxseg.config import Arguments, Config, parse
+from jaxseg.data.layout import Split
+from jaxseg.data.samples import open_split
+from jaxseg.errors import InputError, told_plainly
+from jaxseg.logs import progress_bar
+from jaxseg.pictures import overlay
+from jaxseg.run import write_whole
+from jaxseg.sheets import save_samples
+
+GRID = 25
+
+
+@dataclass(frozen=True)
+class VisualizeArguments(Arguments):
+    """Save image-and-mask panels of a data set, and a grid of them.
+
+    Attributes:
+        out: the folder to write to.
+        count: how many images; they are spread over the split.
+        split: train, val or test.
+    """
+
+    out: Path = Path("pictures")
+    count: int = 25
+    split: Split = "train"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    with told_plainly():
+        arguments = parse(VisualizeArguments, "python -m jaxseg.visualize", argv)
+        draw_samples(arguments.settings, arguments.out, arguments.count, arguments.split)
+
+
+def draw_samples(config: Config, out: Path, count: int = 25, split: Split = "train") -> list[Path]:
+    """Write `count` pictures, image beside mask, named by image id, and `grid.png` with the first 25; returns the paths.
+
+    Raises:
+        InputError: if the data can't be used.
+    """
+    if count < 1:
+        raise InputError(f"--count {count}: give at least 1.")
+    samples = open_split(config.data, split)
+    places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
+    images, masks, captions, paths = [], [], [], []
+    with progress_bar(len(places), "pictures") as bar:
+        for place in places:
+            sample = samples[int(place)]
+            bar.update()
+            if not sample["weight"]:
+                continue
+            image, mask, name = sample["image"], sample["mask"], f"{int(sample['image_id']):012d}"
+            pair = np.concatenate([np.broadcast_to(image, (*mask.shape, 3)), overlay(image, mask)], axis=1)
+            paths.append(out / f"{name}.png")
+            write_whole(paths[-1], lambda file, pair=pair: Image.fromarray(pair).save(file))
+            if len(images) < GRID:
+                images.append(image)
+                masks.append(mask)
+                captions.append(name)
+    names = samples.table.names[1:]
+    save_samples(out / "grid.png", images, masks, class_names=names, captions=captions, columns=5)
+    print(f"{len(paths)} pictures and grid.png are in {out}/ ({split} split; {', '.join(names)})")
+    return [*paths, out / "grid.png"]
+
+
+if __name__ == "__main__":
+    main()
