@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -27,7 +27,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(preservation_policy=AnyPreservationPolicy([LatestN(1), best]))
         self.manager = ocp.CheckpointManager(folder.resolve(), options=options)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -42,7 +42,9 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict()))
         rank = val_loss if math.isfinite(val_loss) else 1e30
         if not self.manager.save(step, args=items, metrics={"val_loss": rank}):
-            raise RuntimeError(f"The checkpoint of step {step} was not written: {self.manager.directory} holds a newer one.")
+            raise RuntimeError(
+                f"The checkpoint of step {step} was not written: {self.manager.directory} holds a newer one."
+            )
 
     def restore(self, step: int, like: PyTree) -> tuple[Any, Progress]:
         """The state and progress of a step; `like` gives shapes, types and shardings."""

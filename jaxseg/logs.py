@@ -5,7 +5,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -52,7 +52,7 @@ class RunLog:
         if settings.wandb:
             self.run = start_wandb(folder.path, settings, config)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,7 +113,9 @@ def start_wandb(folder: Path, settings: Logs, config: dict[str, Any]) -> Any:
         raise InputError("logs.wandb needs the package wandb: pip install 'jaxseg[wandb]'") from error
     # The name of the folder is the id, so that a run that goes on is the same W&B run.
     name = folder.resolve().name
-    return wandb.init(project=settings.wandb_project, id=name, name=name, dir=str(folder), config=config, resume="allow")
+    return wandb.init(
+        project=settings.wandb_project, id=name, name=name, dir=str(folder), config=config, resume="allow"
+    )
 
 
 def progress_bar(total: int, description: str) -> tqdm:

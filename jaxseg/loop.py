@@ -100,7 +100,9 @@ def train_epoch(
             totals = settle(totals, step - 1, pending, on_step)
         pending = result
         clock = Clock(time.perf_counter() - start, waiting, images)
-        shown = f"loss {totals.mean_loss:.4f}, {clock.images_per_second:.1f} images/s, waiting {clock.waiting_share:.0%}"
+        shown = (
+            f"loss {totals.mean_loss:.4f}, {clock.images_per_second:.1f} images/s, waiting {clock.waiting_share:.0%}"
+        )
         bar.set_postfix_str(shown, refresh=False)
         bar.update()
     if pending is not None:

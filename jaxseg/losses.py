@@ -14,7 +14,9 @@ def valid_pixels(batch: Batch) -> Bool[Array, "batch height width"]:
     return (batch.mask != VOID) & (batch.weight > 0)[:, None, None]
 
 
-def masked_mean(values: Float[Array, "batch height width"], valid: Bool[Array, "batch height width"]) -> Float[Array, ""]:
+def masked_mean(
+    values: Float[Array, "batch height width"], valid: Bool[Array, "batch height width"]
+) -> Float[Array, ""]:
     """The mean of `values` where `valid`; 0 where nothing is valid."""
     # Each image is summed first: a single float32 sum over millions of pixels would lose digits.
     total = jnp.sum(jnp.where(valid, values, 0).sum(axis=(1, 2)))
@@ -43,4 +45,3 @@ class CrossEntropy:
         else:
             pixels = optax.softmax_cross_entropy_with_integer_labels(logits, labels.astype(jnp.int32))
         return masked_mean(pixels, valid)
-

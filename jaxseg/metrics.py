@@ -1,7 +1,7 @@
 """Confusion counts, and the scores computed from them."""
 
 import math
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,13 +69,13 @@ class Totals(NamedTuple):
     confusion: Int64[np.ndarray, "classes classes"]
 
     @classmethod
-    def empty(cls, classes: int) -> Self:
+    def empty(cls, classes: int) -> "Totals":
         """Nothing seen yet."""
         return cls(0.0, 0, np.zeros((classes, classes), np.int64))
 
-    def add(self, mean_loss: float, pixels: int, confusion: Int[np.ndarray, "classes classes"]) -> Self:
+    def add(self, mean_loss: float, pixels: int, confusion: Int[np.ndarray, "classes classes"]) -> "Totals":
         """With one more batch, of which the mean loss over its valid pixels is known."""
-        return type(self)(self.loss + mean_loss * pixels, self.pixels + pixels, self.confusion + confusion)
+        return Totals(self.loss + mean_loss * pixels, self.pixels + pixels, self.confusion + confusion)
 
     @property
     def mean_loss(self) -> float:

@@ -59,7 +59,9 @@ def draw_curves(folder: RunFolder) -> None:
     save_loss_curves(folder.path / "loss_curves.png", history)
 
 
-def conclude(folder: RunFolder, table: ClassTable, *, best: TrainState, last: TrainState, shown: Sequence[Shown]) -> None:
+def conclude(
+    folder: RunFolder, table: ClassTable, *, best: TrainState, last: TrainState, shown: Sequence[Shown]
+) -> None:
     """The curves, the predictions of the best weights, and both weights as PyTorch state dicts."""
     draw_curves(folder)
     images, truths, predictions = zip(*shown, strict=True)

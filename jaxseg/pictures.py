@@ -141,7 +141,7 @@ def panel(
     return page
 
 
-def as_rgb(image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarray, "height width 3"]:
+def as_rgb(image: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "height width 3"]:
     """The picture with three channels; one channel is repeated."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] not in (1, 3):
         raise ValueError(
@@ -150,7 +150,7 @@ def as_rgb(image: UInt8[np.ndarray, "height width channels"]) -> UInt8[np.ndarra
     return image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1)
 
 
-def _check_mask(mask: UInt8[np.ndarray, "height width"], picture: Shaped[np.ndarray, "..."] | None = None) -> None:
+def _check_mask(mask: Shaped[np.ndarray, "..."], picture: Shaped[np.ndarray, "..."] | None = None) -> None:
     if mask.dtype != np.uint8 or mask.ndim != 2:
         raise ValueError(f"the mask is {mask.dtype} {list(mask.shape)}: expected uint8 [height, width]")
     if picture is not None and picture.shape[:2] != mask.shape:

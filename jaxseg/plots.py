@@ -37,7 +37,7 @@ def save_loss_curves(path: str | Path, history: Sequence[Mapping[str, float | in
     epochs: dict[float, dict[str, float | int | None]] = {}
     for record in history:
         if (epoch := record.get("epoch")) is not None:
-            epochs.setdefault(epoch, {}).update(record)
+            epochs.setdefault(float(epoch), {}).update(record)
     if not epochs:
         raise ValueError(f"none of the {len(history)} records of history has an epoch: there is nothing to plot")
     figure = Figure(figsize=(10, 3.8), dpi=DPI, facecolor="white", layout="constrained")

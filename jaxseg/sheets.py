@@ -19,9 +19,10 @@ GAP = 16  # pixels between pictures and around the sheet
 LINE = 44  # pixels from one line of text to the next
 SWATCH = (22, 34)
 
-Pictures = Sequence[UInt8[np.ndarray, "height width channels"]]
-Masks = Sequence[UInt8[np.ndarray, "height width"]]
-Swatches = Sequence[tuple[str, UInt8[np.ndarray, "height width 3"]]]
+# Each of its own size.
+Pictures = Sequence[UInt8[np.ndarray, "_ _ _"]]
+Masks = Sequence[UInt8[np.ndarray, "_ _"]]
+Swatches = Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
 
 
 def save_predictions(

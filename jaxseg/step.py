@@ -84,9 +84,7 @@ def forward(
     return model.apply(variables, scale(image))  # pyright: ignore[reportReturnType]  one output without `mutable`
 
 
-def judge(
-    value: Array, logits: Array, batch: Batch, valid: Bool[Array, "batch height width"]
-) -> StepResult:
+def judge(value: Array, logits: Array, batch: Batch, valid: Bool[Array, "batch height width"]) -> StepResult:
     classes = max(2, logits.shape[-1])
     counts = confusion(batch.mask, predict_classes(logits), valid, classes)
     return StepResult(value, valid.sum(dtype=jnp.int32), counts)

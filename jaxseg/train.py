@@ -189,7 +189,12 @@ def after_epoch(progress: Progress, step: int, val_loss: float) -> Progress:
 
 
 def validate(
-    state: TrainState, val: Samples, config: Config, compiled: Compiled, on_faults: Callable[[dict[int, str]], None], keep: int
+    state: TrainState,
+    val: Samples,
+    config: Config,
+    compiled: Compiled,
+    on_faults: Callable[[dict[int, str]], None],
+    keep: int,
 ) -> tuple[Totals, list[Shown]]:
     """The whole validation split, and its first `keep` images with what was predicted."""
     with (
@@ -226,17 +231,28 @@ def loss_watcher(log: RunLog, every: int) -> Callable[[int, StepResult], None]:
     return watch
 
 
-def report(log: RunLog, step: int, epoch: int, training: Totals, validation: Totals, clock: Clock, names: tuple[str, ...]) -> None:
+def report(
+    log: RunLog, step: int, epoch: int, training: Totals, validation: Totals, clock: Clock, names: tuple[str, ...]
+) -> None:
     """One epoch's numbers, to the logs and as a row on the terminal."""
     record: dict[str, float | int | None] = {"epoch": epoch}
     for split, totals in (("train", training), ("val", validation)):
         scores = totals.scores
         record[f"{split}_loss"] = totals.mean_loss
-        record |= {f"{split}_{name}": getattr(scores, name) for name in ("iou", "dice", "predicted_share", "true_share")}
+        record |= {
+            f"{split}_{name}": getattr(scores, name) for name in ("iou", "dice", "predicted_share", "true_share")
+        }
         if len(names) > 2:
             record |= {f"{split}_iou_{name}": iou for name, iou in zip(names, scores.class_iou, strict=True)}
     log.numbers(step, record)
-    log.clock(step, {"epoch_seconds": clock.seconds, "images_per_second": clock.images_per_second, "waiting_share": clock.waiting_share})
+    log.clock(
+        step,
+        {
+            "epoch_seconds": clock.seconds,
+            "images_per_second": clock.images_per_second,
+            "waiting_share": clock.waiting_share,
+        },
+    )
     if epoch == 1 or epoch % 20 == 1:
         print("epoch  train loss  val loss  val IoU  val Dice  predicted / true foreground  images/s  waiting for data")
     print(

@@ -137,7 +137,8 @@ def read_index(path: Path) -> CocoIndex:
 def build(content: Any, path: Path, digest: str) -> CocoIndex:
     images, annotations, listed = (table(content, key, path) for key in ("images", "annotations", "categories"))
     categories = tuple(
-        Category(field(c, "id", int, path), field(c, "name", str, path), str(c.get("supercategory", ""))) for c in listed
+        Category(field(c, "id", int, path), field(c, "name", str, path), str(c.get("supercategory", "")))
+        for c in listed
     )
     category_position = unique_positions([c.id for c in categories], "category", path)
     image_id = [field(image, "id", int, path) for image in images]
@@ -254,7 +255,11 @@ def table(content: Any, key: str, path: Path) -> list[dict]:
     found = content.get(key) if isinstance(content, dict) else None
     if isinstance(found, list) and all(isinstance(row, dict) for row in found):
         return found
-    keys = f"an object with {', '.join(sorted(map(repr, content))[:6]) or 'no keys'}" if isinstance(content, dict) else f"a {type(content).__name__}"
+    keys = (
+        f"an object with {', '.join(sorted(map(repr, content))[:6]) or 'no keys'}"
+        if isinstance(content, dict)
+        else f"a {type(content).__name__}"
+    )
     raise DataError(
         f"{path} is not a COCO instances file: expected an object with the lists 'images', 'annotations' and "
         f"'categories', found {keys}; {key!r} is missing or no list of objects."

@@ -187,7 +187,9 @@ def locate(data: Data, split: Split) -> tuple[Files, Split | None]:
     if json is not None:
         return given(json, images, source), split if divided else None
     if data.root is None and not data.uses_sample:
-        raise DataError(f"data.{source}_json is not given: name it, or a share by data.{source}_fraction, or data.root.")
+        raise DataError(
+            f"data.{source}_json is not given: name it, or a share by data.{source}_fraction, or data.root."
+        )
     files = in_coco_root(sample_root() if data.root is None else data.root, source)
     return (files if images is None else given(files.json, images, source)), split if divided else None
 

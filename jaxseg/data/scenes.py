@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 FOREGROUND, DISTRACTORS = ("laptop", "tv", "cell phone"), ("book", "microwave")
 
 Random = np.random.Generator
 Colour = tuple[int, ...]
+Box = tuple[float | int, ...]  # left, top, right, bottom
+Range = tuple[float | int, float | int]
 Point = Float[np.ndarray, "3"]  # x right, y away, z up; a unit is about a decimetre
 
 
@@ -41,7 +43,7 @@ class Thing(NamedTuple):
     top: float = 0.0  # height at which something can lie on it, 0 for nowhere
 
 
-def tint(rng: Random, hue=(0.0, 1.0), saturation=(0.0, 1.0), value=(0.0, 1.0)) -> Colour:
+def tint(rng: Random, hue: Range, saturation: Range, value: Range) -> Colour:
     rgb = colorsys.hsv_to_rgb(rng.uniform(*hue), rng.uniform(*saturation), rng.uniform(*value))
     return tuple(round(255 * c) for c in rgb)
 
@@ -54,11 +56,11 @@ class Pen:
     """Draws a texture, in fractions of its width and height. Transparent outside its rounded corners."""
 
     def __init__(self, width: int, height: int, colour: Colour, radius: float = 0.0) -> None:
-        self.image = Image.new("RGBA", (width, height))
+        self.image = Image.new("RGBa", (width, height))  # premultiplied: it scales without fringes
         self.draw = ImageDraw.Draw(self.image)
         self.box((0, 0, 1, 1), colour, radius)
 
-    def box(self, box: tuple[float, ...], fill: Colour | Image.Image, radius: float = 0.0) -> None:
+    def box(self, box: Box, fill: Colour | Image.Image, radius: float = 0.0) -> None:
         width, height = self.image.size
         x0, y0, x1, y1 = (round(f * (width, height)[k % 2]) for k, f in enumerate(box))
         x1, y1 = max(x0 + 1, x1), max(y0 + 1, y1)
@@ -67,7 +69,9 @@ class Pen:
         else:
             self.draw.rounded_rectangle((x0, y0, x1 - 1, y1 - 1), radius * width, fill)
 
-    def grid(self, box: tuple[float, ...], rows: int, columns: int, fills: list[Colour], rng: Random, gap=0.2, ragged=0.0):
+    def grid(
+        self, box: Box, rows: int, columns: int, fills: list[Colour], rng: Random, gap: float = 0.2, ragged: float = 0.0
+    ) -> None:
         """Rows of boxes: keys, icons, buttons; in one column, with ragged ends, lines of text."""
         left, top, right, bottom = box
         wide, high = (right - left) / columns, (bottom - top) / rows
@@ -143,38 +147,47 @@ def surface(rng: Random, kinds: tuple[str, ...], side: int = 400) -> Image.Image
     value = 1 + uneven * (rng.random((rows, columns), np.float32) - 0.5)
     value = np.array(Image.fromarray(value).resize((side, side), Image.Resampling.NEAREST))
     for octave in range(3):
-        noise = Image.fromarray(rng.random((grain << octave, run << octave), np.float32) - 0.5)
-        value *= 1 + strength / (1 << octave) * np.asarray(noise.resize((side, side), Image.Resampling.BICUBIC))
+        noise = Image.fromarray(rng.integers(0, 256, (grain << octave, run << octave), np.uint8))
+        wave = np.asarray(noise.resize((side, side), Image.Resampling.BICUBIC)) * np.float32(
+            strength / 255 / (1 << octave)
+        )
+        value *= wave + np.float32(1 - strength / 2 / (1 << octave))
     if rows > 1:  # joints
         value[np.arange(side) * rows % side < 2.5 * rows] *= 0.7
         for row in range(rows if columns > 1 else 0):  # those of bricks, more rows than columns, are staggered
             x = (np.arange(side) / side * columns + (0.5 if row % 2 and rows > 2 * columns else 0)) % 1
             value[side * row // rows : side * (row + 1) // rows, x < 2.5 * columns / side] *= 0.7
-    pixels = np.clip(value[..., None] * np.array(tint(rng, *hsv), np.float32), 0, 255).astype(np.uint8)
-    pixels = np.concatenate([pixels, pixels[:, ::-1]], axis=1)
-    return Image.fromarray(np.concatenate([pixels, pixels[::-1]])).convert("RGBA")
+    levels = np.clip(value * 128, 0, 255).astype(np.uint8)
+    levels = np.concatenate([levels, levels[:, ::-1]], axis=1)
+    grey = Image.fromarray(np.concatenate([levels, levels[::-1]]))
+    bands = [grey.point([min(255, level * colour // 128) for level in range(256)]) for colour in tint(rng, *hsv)]
+    return Image.merge("RGBa", [*bands, Image.new("L", grey.size, 255)])
 
 
-def block(size: tuple[float, float, float], lift: float, front: Image.Image, side: Image.Image, glows=False) -> list[Face]:
-    """A block standing `lift` above the ground, its front towards -y."""
-    x, y, z = np.diag(np.array(size, float))
+def block(size: list[float], lift: float, front: Image.Image, side: Image.Image, glows: bool = False) -> list[Face]:
+    """A block `lift` above the ground, its front towards -y."""
+    x, y, z = np.diag(size)
     low = -(x + y) / 2 + (0, 0, lift)
     sides = [(low + y + z, -y, -z), (low + x + z, y, -z), (low + x + y + z, -x, -z), (low + y + z, x, -y)]
     return [Face(low + z, x, -z, front, glows), *(Face(*s, side) for s in sides)]
 
 
-def slab(corner: Point, across: Point, down: Point, thick: float, layers: list[Image.Image], glows=False) -> list[Face]:
+def slab(corner: Point, wide: float, down: Point, thick: float, layers: list[Image.Image]) -> list[Face]:
     """A thin body of any outline: its layers, the back first, the front `thick` above the corner."""
+    across = np.array((wide, 0.0, 0.0))
     up = np.cross(down, across)
     up *= thick / np.linalg.norm(up) / max(len(layers) - 1, 1)
-    faces = [Face(corner + up * k, across, down, layer) for k, layer in enumerate(layers)]
-    return [*faces[:-1], faces[-1]._replace(glows=glows)]
+    return [Face(corner + up * k, across, down, layer) for k, layer in enumerate(layers)]
 
 
-def flat(wide: float, high: float, thick: float, layers: list[Image.Image], glows=False) -> list[Face]:
+def flat(wide: float, high: float, thick: float, layers: list[Image.Image]) -> list[Face]:
     """A slab lying on the ground."""
-    corner = np.array((-wide / 2, high / 2, 0.02))
-    return slab(corner, np.array((wide, 0, 0)), np.array((0, -high, 0)), thick, layers, glows)
+    return slab(np.array((-wide / 2, high / 2, 0.02)), wide, np.array((0.0, -high, 0.0)), thick, layers)
+
+
+def alight(faces: list[Face]) -> list[Face]:
+    """A slab with a front that glows."""
+    return [*faces[:-1], faces[-1]._replace(glows=True)]
 
 
 def tv(rng: Random) -> Thing:
@@ -184,9 +197,9 @@ def tv(rng: Random) -> Thing:
     body = tint(rng, (0, 1), (0, 0.15), (0.05, 0.25) if rng.random() < 0.75 else (0.5, 0.7))
     pen, side = Pen(320, round(320 * high / wide), body), Pen(8, 8, body).image
     pen.box((edge, edge, 1 - edge, 1 - 1.7 * edge), screen(rng, 300, 180))
-    faces = block((wide, deep, high), foot, pen.image, side, True)
+    faces = block([wide, deep, high], foot, pen.image, side, True)
     if foot:
-        faces += block((0.5, 0.3, foot + 0.1), 0, side, side) + block((0.4 * wide, 1.4, 0.1), 0, side, side)
+        faces += block([0.5, 0.3, foot + 0.1], 0.0, side, side) + block([0.4 * wide, 1.4, 0.1], 0.0, side, side)
     return Thing(faces, wide / 2)
 
 
@@ -202,13 +215,13 @@ def laptop(rng: Random) -> Thing:
     back.box((0.46, 0.43, 0.54, 0.55), shade(body, 1.4), 0.04)
     rise = np.array((0, math.sin(lean), math.cos(lean))) * 0.96 * deep
     hinge = np.array((-wide / 2, deep / 2 + 0.08, 0.12))
-    faces = flat(wide, deep, 0.14, [edge.image] * 5 + [deck.image])
-    faces += slab(hinge + rise, np.array((wide, 0, 0)), -rise, 0.08, [back.image, edge.image, edge.image, lid.image], True)
+    faces = flat(wide, deep, 0.14, [edge.image] * 3 + [deck.image])
+    faces += alight(slab(hinge + rise, wide, -rise, 0.08, [back.image, edge.image, lid.image]))
     return Thing(faces, 2.0, 0.16)
 
 
 def phone(rng: Random) -> Thing:
-    body = tint(rng, (0, 1), (0, 0.2), (0.07, 0.3)) if rng.random() < 0.5 else tint(rng, (0, 1), (0.1, 0.7), (0.4, 0.95))
+    body = tint(rng, (0, 1), *(((0, 0.2), (0.07, 0.3)) if rng.random() < 0.5 else ((0.1, 0.7), (0.4, 0.95))))
     front, edge = Pen(150, 310, body, 0.13), Pen(150, 310, shade(body, 0.7), 0.13)
     if rng.random() < 0.25:  # face down
         front.box((0.06, 0.03, 0.42, 0.2), shade(body, 0.8), 0.08)
@@ -222,20 +235,21 @@ def phone(rng: Random) -> Thing:
             front.draw.polygon([(9, 150), (100, 19), (141, 19), (9, 230)], (44, 46, 52))  # a reflection
         if kind == 0:
             front.box((0.06, 0.2, 0.94, 0.94), (240, 241, 244))
-            front.grid((0.12, 0.25, 0.88, 0.92), rng.integers(5, 10), 1, [colours[0], (215, 217, 222)], rng, 0.35, 0.6)
+            colours = [colours[0], (215, 217, 222)]
+            front.grid((0.12, 0.25, 0.88, 0.92), int(rng.integers(5, 10)), 1, colours, rng, 0.35, 0.6)
         elif kind == 1:
-            front.grid((0.13, 0.12, 0.95, 0.12 + 0.1 * rng.integers(2, 6)), rng.integers(3, 6), 4, colours, rng, 0.4)
+            front.grid((0.13, 0.12, 0.95, rng.uniform(0.3, 0.7)), int(rng.integers(3, 6)), 4, colours, rng, 0.4)
             front.grid((0.13, 0.84, 0.95, 0.93), 1, 4, colours, rng, 0.4)
     lean = 0.0 if rng.random() < 0.7 else rng.uniform(0.9, 1.3)
     rise = 1.55 * np.array((0, math.cos(lean), math.sin(lean)))
-    corner, layers = np.array((-0.375, 0, 0.02)) + rise * (0.5, 0.5, 1), [edge.image] * 4 + [front.image]
-    return Thing(slab(corner, np.array((0.75, 0, 0)), -rise, 0.09, layers, True), 0.75)
+    corner = np.array((-0.375, 0, 0.02)) + rise * (0.5, 0.5, 1)
+    return Thing(alight(slab(corner, 0.75, -rise, 0.09, [edge.image] * 4 + [front.image])), 0.75)
 
 
 def book(rng: Random, standing: bool = False) -> Thing:
     cover, ink = tint(rng, (0, 1), (0.1, 0.8), (0.15, 0.9)), tint(rng, (0, 1), (0, 0.5), (0.1, 1.0))
     wide, high, thick = rng.uniform((1.3, 1.9, 0.12), (1.9, 2.6, 0.45))
-    front, edge, leaf, spine = (Pen(w, 250, c) for w, c in ((180, cover), (180, shade(cover, 0.8)), (180, cover), (40, cover)))
+    front, edge, leaf, spine = (Pen(180, 250, c) for c in (cover, shade(cover, 0.8), cover, cover))
     leaf.box((0.06, 0.02, 0.97, 0.98), (226, 219, 200))
     kind = rng.integers(4)
     if kind == 0:
@@ -243,12 +257,12 @@ def book(rng: Random, standing: bool = False) -> Thing:
     elif kind == 1:
         front.box((0.08, 0.45, 0.92, 0.94), ink)
     elif kind == 2:
-        front.grid((0, 0.4, 1, 1), rng.integers(2, 6), rng.integers(2, 6), [ink, cover], rng, 0)
+        front.grid((0, 0.4, 1, 1), *rng.integers(2, 6, 2).tolist(), [ink, cover], rng, 0.0)
     front.grid((0.1, 0.1, 0.9, 0.28), 2, 1, [ink], rng, 0.4, 0.5)
     if standing:
         spine.box((0, 0.1, 1, 0.14), ink)
         spine.box((0.35, 0.25, 0.65, 0.75), ink)
-        return Thing(block((thick, wide, high), 0, spine.image, edge.image), thick / 2)
+        return Thing(block([thick, wide, high], 0.0, spine.image, edge.image), thick / 2)
     return Thing(flat(wide, high, thick, [edge.image, *[leaf.image] * 5, edge.image, front.image]), high / 1.8, thick)
 
 
@@ -262,7 +276,7 @@ def microwave(rng: Random) -> Thing:
     pen.grid((0.79, 0.13, 0.95, 0.2), 1, 4, [(90, 255, 170)], rng, 0.4)
     pen.grid((0.77, 0.3, 0.97, 0.72), 4, 3, [shade(body, 0.75)], rng, 0.3)
     pen.box((0.77, 0.78, 0.96, 0.9), shade(body, 0.8), 0.02)
-    return Thing(block((wide, 3.4, 0.58 * wide), 0.05, pen.image, side.image), 0.6 * wide)
+    return Thing(block([wide, 3.4, 0.58 * wide], 0.05, pen.image, side.image), 0.6 * wide)
 
 
 def clutter(rng: Random) -> Thing:
@@ -278,13 +292,13 @@ def clutter(rng: Random) -> Thing:
         return Thing(flat(4.4, 1.4, 0.15, [edge.image] * 4 + [pen.image]), 2.0)
     high, wide, bend = rng.uniform((0.8, 0.35, -0.3), (2.0, 0.6, 0.4))
     disc, hollow = Pen(128, 128, colour, 0.5), Pen(128, 128, colour, 0.5)
-    shadow = Image.linear_gradient("L").rotate(90).resize((128, 128))
-    disc.image.paste(shade(colour, 0.3), mask=Image.composite(shadow, Image.new("L", (128, 128)), disc.image.getchannel("A")))
+    shadow = ImageChops.multiply(Image.linear_gradient("L").rotate(90).resize((128, 128)), disc.image.getchannel(3))
+    disc.image.paste(shade(colour, 0.3), mask=shadow)
     hollow.draw.circle((64, 64), 55, shade(colour, 0.3))
     faces = []
     for k in range(32):
         radius = wide * (1 + bend * math.sin(k * 3 / 31))
-        faces += flat(2 * radius, 2 * radius, 0, [(hollow if k == 31 else disc).image])
+        faces += flat(2 * radius, 2 * radius, 0.0, [(hollow if k == 31 else disc).image])
         faces[-1].corner[2] = high * k / 31
     return Thing(faces, wide)
 
@@ -295,7 +309,7 @@ def picture(rng: Random) -> Thing:
     pen = Pen(160, round(160 * high / wide), tint(rng, (0.05, 0.1), (0, 0.6), (0.1, 0.9)))
     pen.box((0.05, 0.06, 0.95, 0.94), (236, 233, 226))
     pen.box((0.16, 0.18, 0.84, 0.82), view(rng))
-    return Thing(block((wide, 0.1, high), lift, pen.image, Pen(4, 4, (70, 60, 50)).image), wide / 2)
+    return Thing(block([wide, 0.1, high], lift, pen.image, Pen(4, 4, (70, 60, 50)).image), wide / 2)
 
 
 MAKE = {"laptop": laptop, "tv": tv, "cell phone": phone, "book": book, "microwave": microwave, "": clutter}
@@ -307,7 +321,7 @@ DESK, WALL, CLUTTER = 253, 254, 255  # labels of what is painted but not annotat
 class Canvas:
     """A picture being painted at twice its final size: colours, labels, and nearness (1 / depth)."""
 
-    def __init__(self, width: int, height: int, target: Point, angles: tuple[float, float, float], far: float, focal: float):
+    def __init__(self, width: int, height: int, target: Point, angles: list[float], far: float, focal: float) -> None:
         self.colour = np.zeros((2 * height, 2 * width), np.uint32)  # four bytes a pixel, to be written at once
         self.label = np.zeros((2 * height, 2 * width), np.uint8)
         self.near = np.zeros((2 * height, 2 * width), np.float32)
@@ -327,6 +341,7 @@ class Canvas:
     def paint(self, face: Face, label: int, light: Point) -> None:
         corner, across, down, texture, glows = face
         height, width = self.label.shape
+        plain = texture.getcolors(2) is not None  # one colour: nothing to interpolate
         seen = self.project(np.array([corner, corner + across, corner + across + down, corner + down]))
         x0, y0, x1, y1 = 0, 0, width, height
         if seen[:, 2].min() > 0.1:
@@ -341,13 +356,13 @@ class Canvas:
         normal = np.cross(across, down)
         normal *= np.sign(normal @ (self.eye - corner)) / np.linalg.norm(normal)
         bright = 0.9 if glows else 0.5 + 0.5 * max(0.0, float(normal @ light))
-        texture = texture.convert("RGBa")  # premultiplied: so scaled, and interpolated without fringes
         texture = Image.blend(Image.new("RGBa", texture.size), texture, bright)
         back = np.linalg.inv(plane)  # takes a pixel (x, y, 1) to (s, t, 1) / depth, s and t the fractions of the face
         back[:, 2] += back[:, 0] * x0 + back[:, 1] * y0
         warp = (np.diag([*texture.size, 1]) @ back / back[2, 2]).ravel()[:8].tolist()
         size, box = (x1 - x0, y1 - y0), (slice(y0, y1), slice(x0, x1))
-        tile = texture.transform(size, Image.Transform.PERSPECTIVE, warp, Image.Resampling.BILINEAR)
+        filtering = Image.Resampling.NEAREST if plain else Image.Resampling.BILINEAR
+        tile = texture.transform(size, Image.Transform.PERSPECTIVE, warp, filtering)
         pixels = np.asarray(tile)
         x, y = (np.arange(n, dtype=np.float32) + np.float32(0.5) for n in size)
         near = x * np.float32(back[2, 0]) + (y * np.float32(back[2, 1]) + np.float32(back[2, 2]))[:, None]
@@ -360,7 +375,7 @@ class Canvas:
         """The share of the light that reaches each pixel of desk and wall; 1 elsewhere."""
         height, width = self.label.shape
         desk, back, close = (Image.new("L", (width // 2, height // 2)) for _ in range(3))
-        points = np.array([(f.corner, f.corner + f.across, f.corner + f.across + f.down, f.corner + f.down) for f in faces])
+        points = np.array([(c, c + a, c + a + d, c + d) for c, a, d, *_ in faces])
         on_desk = points - light * (points[..., 2:] / light[2])
         on_wall = points - light * ((points[..., 1:2] - wall) / light[1])
         for shadow, where in ((desk, on_desk), (back, on_wall), (close, points * (1, 1, 0))):
@@ -369,27 +384,27 @@ class Canvas:
             for corners in seen[(seen[..., 2].min(1) > 0.1) & (np.abs(seen).max((1, 2)) < 1e4), :, :2] / 2:
                 brush.polygon(corners.ravel().tolist(), 255)
         share = np.ones((height // 2, width // 2), np.float32)
-        for shadow, surface, radius, dark in ((desk, DESK, 4, 0.45), (close, DESK, 7, 0.35), (back, WALL, 5, 0.4)):
+        for shadow, ground, radius, dark in ((desk, DESK, 4, 0.45), (close, DESK, 7, 0.35), (back, WALL, 5, 0.4)):
             soft = np.asarray(shadow.filter(ImageFilter.GaussianBlur(radius)), np.float32)
-            share *= np.where(self.label[::2, ::2] == surface, 1 - dark / 255 * soft, np.float32(1))
+            share *= np.where(self.label[::2, ::2] == ground, 1 - dark / 255 * soft, np.float32(1))
         return share
 
 
-def pose(faces: list[Face], turn: float, place: tuple[float, float, float]) -> list[Face]:
+def pose(faces: list[Face], turn: float, place: list[float]) -> list[Face]:
     """The faces turned about the vertical axis, then moved."""
     spin = np.array([[math.cos(turn), -math.sin(turn), 0], [math.sin(turn), math.cos(turn), 0], [0, 0, 1]])
     return [f._replace(corner=spin @ f.corner + place, across=spin @ f.across, down=spin @ f.down) for f in faces]
 
 
 def heap(rng: Random, name: str) -> Thing:
-    """Too many to outline one by one: books in a row, or phones laid out."""
+    """Too many to outline one by one: books in a row, or phones on display."""
     faces: list[Face] = []
     if name == "book":
         for x in np.arange(-2.4, 2.4, 0.42):
-            faces += pose(book(rng, standing=True).faces, rng.normal(0, 0.03), (x, rng.normal(0, 0.1), 0))
+            faces += pose(book(rng, standing=True).faces, rng.normal(0, 0.03), [x, rng.normal(0, 0.1), 0.0])
     else:
         for k in range(15):
-            faces += pose(phone(rng).faces, rng.normal(0, 0.1), (k % 5 - 2, 1.8 * (k // 5 - 1), 0))
+            faces += pose(phone(rng).faces, rng.normal(0, 0.1), [k % 5 - 2.0, 1.8 * (k // 5 - 1), 0.0])
     return Thing(faces, 2.8)
 
 
@@ -402,13 +417,13 @@ class Placed(NamedTuple):
 
 
 def arrange(rng: Random, names: list[str], kind: str, canvas: Canvas, size: float, far: float) -> list[Placed]:
-    """The things side by side, the first in the middle; what finds no room, or only too near the camera, is left out."""
+    """The things side by side, the first in the middle. What finds no room, or only close to the camera, is left out."""
     placed: list[Placed] = []
     spots: list[tuple[float, float, float]] = []
     for name in names:
         thing = heap(rng, name) if kind == "crowd" and not spots else MAKE[name](rng)
         for _ in range(20):
-            x, y = (rng.normal(0, 0.55, 2) + (0, 0.15)) * size if spots else (0.0, 0.0)
+            x, y = rng.normal((0, 0.15 * size), 0.55 * size) if spots else (0.0, 0.0)
             apart = all(math.hypot(x - a, y - b) > 0.85 * (thing.radius + r) for a, b, r in spots)
             if not spots or (apart and canvas.project(np.array([(x, y, 0)]))[0, 2] - thing.radius > 0.5 * far):
                 break
@@ -416,9 +431,9 @@ def arrange(rng: Random, names: list[str], kind: str, canvas: Canvas, size: floa
             continue
         spots.append((x, y, thing.radius))
         turn = rng.uniform(-2.5, 2.5) if name == "cell phone" and kind != "crowd" else rng.normal(0, 0.4)
-        placed.append(Placed(name, pose(thing.faces, turn, (x, y, 0))))
+        placed.append(Placed(name, pose(thing.faces, turn, [x, y, 0.0])))
         if thing.top and kind == "mixed" and rng.random() < 0.4:
-            place = x + math.sin(turn) * 0.4, y - math.cos(turn) * 0.4, thing.top
+            place = [x + math.sin(turn) * 0.4, y - math.cos(turn) * 0.4, thing.top]
             placed.append(Placed("cell phone", pose(phone(rng).faces, rng.uniform(-3, 3), place), len(placed) - 1))
     return placed
 
@@ -432,7 +447,7 @@ def draw(rng: Random, width: int, height: int, kind: str) -> tuple[UInt8[np.ndar
     size, focal = 6.0 if kind == "crowd" else SIZE[main], max(width, height) * rng.uniform(0.9, 1.5)
     far = size * focal / width / rng.uniform(0.4, 0.9)
     target = np.array((rng.normal(0, 0.12), rng.normal(0, 0.1), 0.3 * math.cos(tilt))) * size
-    canvas = Canvas(width, height, target, (rng.uniform(-0.4, 0.4), tilt, rng.normal(0, 0.04)), far, focal)
+    canvas = Canvas(width, height, target, [rng.uniform(-0.4, 0.4), tilt, rng.normal(0, 0.04)], far, focal)
     light = np.array((rng.uniform(-0.8, 0.8), rng.uniform(-0.7, -0.1), 1.0))
     light /= np.linalg.norm(light)
     placed = arrange(rng, [main, *rng.choice(extras, rng.integers(1, 6)).tolist()], kind, canvas, size, far)
@@ -441,11 +456,11 @@ def draw(rng: Random, width: int, height: int, kind: str) -> tuple[UInt8[np.ndar
     reach = 1.4 * (far + wall)
     desk = surface(rng, ("planks", "table", "table", "plaster", "stone", "cloth", "paint"))
     back = surface(rng, ("plaster", "plaster", "paint", "bricks", "tiles", "stripes", "planks"))
-    left, right = np.array((-reach, wall, 0)), np.array((2 * reach, 0, 0))
-    canvas.paint(Face(left, right, np.array((0, -reach, 0)), desk), DESK, light)
-    canvas.paint(Face(left + (0, 0, reach), right, np.array((0, 0, -reach)), back), WALL, light)
+    across = np.array((2 * reach, 0, 0))
+    canvas.paint(Face(np.array((-reach, wall, 0)), across, np.array((0, -reach, 0)), desk), DESK, light)
+    canvas.paint(Face(np.array((-reach, wall, reach)), across, np.array((0, 0, -reach)), back), WALL, light)
     for k in range(rng.integers(0, 3)):
-        placed.append(Placed("", pose(picture(rng).faces, 0, (6 * k + rng.uniform(-5, 0), wall - 0.05, 0))))
+        placed.append(Placed("", pose(picture(rng).faces, 0.0, [6 * k + rng.uniform(-5, 0), wall - 0.05, 0.0])))
     for number, thing in enumerate(placed, 1):
         for face in thing.faces:
             canvas.paint(face, number if thing.name else CLUTTER, light)
@@ -453,24 +468,31 @@ def draw(rng: Random, width: int, height: int, kind: str) -> tuple[UInt8[np.ndar
     instances = []
     for number, thing in enumerate(placed, 1):
         if thing.name:
-            inside = np.isin(canvas.label, [number, *(k for k, other in enumerate(placed, 1) if other.on == number - 1)])
-            mask = inside.reshape(height, 2, width, 2).sum((1, 3)) > 2
+            belongs = np.zeros(256, np.uint8)
+            belongs[[number, *(k for k, other in enumerate(placed, 1) if other.on == number - 1)]] = 1
+            inside = belongs[canvas.label]
+            mask = inside[::2, ::2] + inside[1::2, ::2] + inside[::2, 1::2] + inside[1::2, 1::2] > 2
             instances.append(Instance(thing.name, mask, kind == "crowd" and number == 1))
     return photograph(rng, canvas, lit, far), instances
 
 
-def photograph(rng: Random, canvas: Canvas, lit: Float32[np.ndarray, "h w"], focus: float) -> UInt8[np.ndarray, "h w 3"]:
+def photograph(
+    rng: Random, canvas: Canvas, lit: Float32[np.ndarray, "h w"], focus: float
+) -> UInt8[np.ndarray, "h w 3"]:
     """The canvas through a lens, on a sensor: unevenly lit, blurred off the focal plane, tinted, noisy."""
     sharp = Image.fromarray(canvas.colour.view(np.uint8).reshape(*canvas.colour.shape, 4)[..., :3]).reduce(2)
+    gamma = rng.uniform(0.75, 1.2)
+    sharp = sharp.point([round(255 * (level / 255) ** gamma) for level in range(256)] * 3)
     width, height = sharp.size
     pixels = np.asarray(sharp, np.float32)
     blurred = np.asarray(sharp.filter(ImageFilter.GaussianBlur(rng.uniform(1.0, 2.5))), np.float32)
     away = np.abs(canvas.near[::2, ::2] * np.float32(focus) - 1) * np.float32(rng.uniform(0.3, 2))
     pixels = pixels + (blurred - pixels) * np.minimum(away, 1)[..., None]
-    lamp = Image.fromarray(rng.uniform(0.7, 1.2, (3, 3)).astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    lamp = Image.fromarray(rng.uniform(0.7, 1.2, (3, 3)).astype(np.float32)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     level = np.asarray(lamp) * lit * (1 - np.float32(rng.uniform(0.02, 0.15)) * (x * x + y * y))
-    cast = (rng.uniform(1.0, 1.4) * rng.uniform(0.92, 1.08, 3) / 255).astype(np.float32)
-    pixels = np.clip(pixels * level[..., None] * cast, 0, 1) ** np.float32(rng.uniform(0.75, 1.2)) * 255
-    pixels += np.float32(rng.uniform(1, 5)) * rng.standard_normal(pixels.shape, np.float32)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    cast = (rng.uniform(1.0, 1.35) * rng.uniform(0.92, 1.08, 3)).astype(np.float32)
+    grain = (rng.random(pixels.shape, np.float32) - np.float32(0.5)) * np.float32(rng.uniform(3, 18))
+    return np.clip(pixels * (level[..., None] * cast) + grain, 0, 255).astype(np.uint8)

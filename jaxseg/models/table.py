@@ -38,9 +38,7 @@ def layer_table(model: UNet, height: int, width: int, channels: int) -> str:
             flops = 0 if kernel is None else 2 * kernel.size * positions
             totals[0] += sum(sizes)
             totals[1] += flops
-            rows.append(
-                ("/".join(layer.path), shape(args[0]), shape(output), f"{sum(sizes):,}", f"{flops / 1e6:,.1f}")
-            )
+            rows.append(("/".join(layer.path), shape(args[0]), shape(output), f"{sum(sizes):,}", f"{flops / 1e6:,.1f}"))
         return output
 
     def trace(image: jax.Array) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -18,7 +18,11 @@ Precision = Literal["float32", "bfloat16", "float16"]
 def uniform_of_fan_in(fan_in: int) -> jax.nn.initializers.Initializer:
     """PyTorch's default for convolutions, weight and bias: uniform in +-1/sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
-    return lambda key, shape, dtype=jnp.float32, **_: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    def draw(key: Array, shape: tuple[int, ...], dtype: Any = None, out_sharding: Any = None) -> Array:
+        return jax.random.uniform(key, shape, dtype or jnp.float32, -bound, bound)
+
+    return draw
 
 
 def conv(features: int, size: int, x: Array, dtype: Precision, name: str) -> Array:

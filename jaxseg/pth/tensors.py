@@ -96,7 +96,9 @@ def unpickle_tensors(data: bytes | mmap.mmap, start: int, stop: int) -> Pickled:
 
     def fetch(description: object) -> Storage:
         match description:
-            case ("storage", Name(kind), str(key), _, int(total), *view) if kind in STORAGES and len(view) <= 1:
+            case ("storage", Name(kind), str(key), _, int(total), *view) if (
+                kind in STORAGES and len(key) < 1000 and len(view) <= 1
+            ):
                 whole = Storage(key, STORAGES[kind], total, 0, total)
             case _:
                 raise PthError(f"asks for a stored object that is no storage of a known type ({_kind(description)}).")
@@ -128,7 +130,8 @@ def _call(name: str, arguments: tuple) -> object:
         case "OrderedDict", ():
             return {}
         case "OrderedDict", (list(pairs),) if all(type(pair) is list and len(pair) == 2 for pair in pairs):
-            fill(ordered := {}, pairs)  # Python 2
+            fill(ordered := {}, [(key, value) for key, value in pairs])  # Python 2 wrote it so
+            pairs.clear()  # or a file could have it copied many times
             return ordered
         case "Size", (tuple(shape),):
             return shape

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 MAX_INSTRUCTIONS = 2_000_000  # a tensor takes about 25
 
 _CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False, b")": ()}
-_NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d"}
+_NUMBERS = {b"K": "<B", b"M": "<H", b"J": "<i"}
 _TEXTS = {b"X": "<I", b"\x8c": "<B", b"\x8d": "<Q"}
 _BYTES = {b"U": "<B", b"T": "<I", b"C": "<B", b"B": "<I", b"\x8e": "<Q"}
 _PUTS = {b"q": "<B", b"r": "<I"}
@@ -37,6 +37,8 @@ class Name:
 
 class Opaque:
     """Stands for an object that is neither a tensor nor a plain value; nothing is kept of it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class _Machine:
                     push(_CONSTANTS[op])
                 case op if op in _NUMBERS:
                     push(self.number(_NUMBERS[op]))
+                case b"G":
+                    push(struct.unpack(">d", self.take(8))[0])
                 case b"\x8a":
                     push(int.from_bytes(self.take(self.number("<B")), "little", signed=True))
                 case op if op in _TEXTS:

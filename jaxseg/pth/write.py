@@ -43,8 +43,6 @@ def write_pth(path: Path | str, tensors: Mapping[str, np.ndarray]) -> None:
 def _native(name: str, value: np.ndarray) -> np.ndarray:
     """The value as an array of a type that PyTorch has."""
     array = np.asarray(value)
-    if type(name) is not str:
-        raise PthError(f"a tensor's name is {name!r}; PyTorch's state dicts have text for names.")
     if array.dtype.newbyteorder("=") not in _DTYPE_NAMES:
         known = ", ".join(str(dtype) for dtype in _DTYPE_NAMES)
         raise PthError(f"tensor {name} is of type {array.dtype}; cast it to one of {known}.")

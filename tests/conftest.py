@@ -1,0 +1,50 @@
+"""What the tests share: fake devices, the compile cache, the sample, real photographs where they are at hand."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxseg-test-compile-cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+import jax
+import pytest
+
+from jaxseg.data.sample import write_sample
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="the long forms of the fuzzing, kill and soak tests")
+
+
+@pytest.fixture(scope="session")
+def long(request: pytest.FixtureRequest) -> bool:
+    """True where the long form of a test is asked for."""
+    return request.config.getoption("--long")
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small embedded sample: 16 training and 6 validation images."""
+    root = tmp_path_factory.mktemp("sample") / "coco"
+    write_sample(root, train=16, val=6)
+    return root
+
+
+@pytest.fixture(scope="session")
+def coco_dev() -> Path:
+    """250 real COCO photographs."""
+    return at_hand("coco-dev")
+
+
+def at_hand(name: str) -> Path:
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"needs the real data {name}, which is not at ../shared/data")
+    return path

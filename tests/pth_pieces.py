@@ -1,0 +1,59 @@
+"""Checkpoint files put together by hand, from pieces of pickles of protocol 2."""
+
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+
+MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+SIX = np.arange(6, dtype=np.float32)
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def number(value: int) -> bytes:
+    return b"\x8a\x09" + value.to_bytes(9, "little", signed=True)
+
+
+def numbers(values) -> bytes:
+    return b"(" + b"".join(map(number, values)) + b"t"
+
+
+def function(name: str) -> bytes:
+    module, _, attribute = name.rpartition(".")
+    return f"c{module}\n{attribute}\n".encode()
+
+
+def storage(key="0", kind="torch.FloatStorage", total=6, view=b"") -> bytes:
+    return b"(" + text("storage") + function(kind) + text(key) + text("cpu") + number(total) + view + b"tQ"
+
+
+def tensor(offset=0, shape=(2, 3), strides=(3, 1), stored=None, rest=b"") -> bytes:
+    stored = storage() if stored is None else stored
+    arguments = stored + number(offset) + numbers(shape) + numbers(strides) + b"\x89" + b"}" + rest
+    return function("torch._utils._rebuild_tensor_v2") + b"(" + arguments + b"tR"
+
+
+def mapping(*items: bytes, **named: bytes) -> bytes:
+    return b"}(" + b"".join([*items, *(text(name) + value for name, value in named.items())]) + b"u"
+
+
+def archive(path, value: bytes, storages=(SIX,), order="little", compression=zipfile.ZIP_STORED, **records) -> None:
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr("top/data.pkl", b"\x80\x02" + value + b".")
+        file.writestr("top/byteorder", order)
+        for key, array in enumerate(storages):
+            file.writestr(f"top/data/{key}", array.tobytes())
+        for name, content in records.items():
+            file.writestr(f"top/{name}", content)
+
+
+def legacy(path, value: bytes, storages=None, counts=None) -> None:
+    storages = {"0": SIX} if storages is None else storages
+    with open(path, "wb") as file:
+        file.write(MAGIC + b"\x80\x02" + value + b"." + pickle.dumps(list(storages), 2))
+        for key, array in storages.items():
+            file.write(struct.pack("<q", (counts or {}).get(key, array.size)) + array.tobytes())

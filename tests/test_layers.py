@@ -1,0 +1,82 @@
+"""The design's order: a file imports only files above it."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "jaxseg"
+ORDER = (
+    ("errors", "arrays"),
+    ("losses", "metrics", "optim"),
+    ("models.unet",),
+    ("models.table",),
+    ("data.coco",),
+    ("data.classes", "data.masks", "data.images", "data.layout", "data.scenes"),
+    ("data.sample",),
+    ("data.samples",),
+    ("data.loader",),
+    ("step",),
+    ("sharding", "checkpoint", "torch_weights"),
+    ("pth.tensors",),
+    ("pth.containers", "pth.unpickle"),
+    ("pth.read", "pth.write"),
+    ("pth",),
+    ("pictures",),
+    ("plots",),
+    ("sheets", "diagram"),
+    ("run",),
+    ("logs",),
+    ("config",),
+    ("loop",),
+    ("outcome",),
+    ("train", "visualize"),
+    ("__main__", "__init__"),
+)
+OWNERS = {"flax": "models.", "orbax": "checkpoint", "grain": "data.loader"}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if path.stat().st_size:
+            found[name] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_every_module_has_a_place() -> None:
+    assert set(modules()) == {name for row in ORDER for name in row}
+
+
+def test_imports_point_up_the_table() -> None:
+    rank = {name: place for place, row in enumerate(ORDER) for name in row}
+    for name, path in modules().items():
+        for imported in imports(path):
+            if not imported.startswith("jaxseg.") or name == "__init__":
+                continue
+            target = imported.removeprefix("jaxseg.")
+            while target and target not in rank:
+                target = target.rpartition(".")[0]
+            assert rank.get(target, -1) < rank[name], f"{name} imports {imported}, which is not above it"
+
+
+def test_each_large_library_has_one_home() -> None:
+    for name, path in modules().items():
+        for imported in imports(path):
+            owner = OWNERS.get(imported.split(".")[0])
+            assert owner is None or name.startswith(owner), f"{name} imports {imported}"
+
+
+def test_the_data_code_imports_no_jax() -> None:
+    for name, path in modules().items():
+        if name.startswith("data.") and name != "data.loader":
+            assert not any(imported.split(".")[0] in ("jax", "flax", "optax") for imported in imports(path)), name

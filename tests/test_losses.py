@@ -1,0 +1,134 @@
+"""The loss is PyTorch's on the valid pixels, and nothing elsewhere reaches it."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from torch_unet import needs_torch, torch
+
+from jaxseg.arrays import VOID, Batch
+from jaxseg.losses import CrossEntropy, masked_mean, valid_pixels
+
+LOSS = CrossEntropy()
+
+
+def random_batch(seed: int, classes: int, *, spread: float = 3.0, size: tuple[int, ...] = (4, 7, 5)):
+    """Logits, mask and valid pixels; some void, the last sample padding."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=spread, size=(*size, max(1, classes if classes > 2 else 1))).astype(np.float32)
+    mask = rng.integers(0, classes, size).astype(np.uint8)
+    mask[rng.random(size) < 0.2] = VOID
+    weight = np.ones(size[0], np.float32)
+    weight[-1] = 0
+    valid = valid_pixels(Batch(np.zeros((*size, 3), np.uint8), jnp.asarray(mask), jnp.asarray(weight)))
+    return jnp.asarray(logits), jnp.asarray(mask), valid
+
+
+def value_and_gradient(logits, mask, valid):
+    value, gradient = jax.value_and_grad(LOSS)(logits, mask, valid)
+    return float(value), np.asarray(gradient)
+
+
+def test_valid_pixels_are_those_that_are_not_void_in_samples_that_weigh():
+    mask = jnp.asarray([[[0, VOID, 3]], [[1, 1, 1]]], jnp.uint8)
+    batch = Batch(jnp.zeros((2, 1, 3, 3), jnp.uint8), mask, jnp.asarray([1, 0], jnp.float32))
+    assert valid_pixels(batch).tolist() == [[[True, False, True]], [[False, False, False]]]
+
+
+@needs_torch
+@pytest.mark.parametrize("spread", [0.1, 3, 60])
+@pytest.mark.parametrize("classes", [2, 3, 21])
+def test_value_and_gradient_are_torchs_on_the_valid_pixels(classes, spread):
+    logits, mask, valid = random_batch(classes, classes, spread=spread)
+    value, gradient = value_and_gradient(logits, mask, valid)
+
+    theirs = torch.tensor(np.asarray(logits), requires_grad=True)
+    labels = torch.from_numpy(np.where(np.asarray(valid), np.asarray(mask), VOID).astype(np.int64))
+    if classes == 2:
+        kept = labels != VOID
+        loss = torch.nn.BCEWithLogitsLoss()(theirs[..., 0][kept], labels[kept].float())
+    else:
+        loss = torch.nn.functional.cross_entropy(theirs.permute(0, 3, 1, 2), labels, ignore_index=VOID)
+    loss.backward()
+    assert value == pytest.approx(float(loss.detach()), rel=2e-6)
+    np.testing.assert_allclose(gradient, theirs.grad.numpy(), rtol=2e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_pixels_that_do_not_count_have_no_influence(classes):
+    logits, mask, valid = random_batch(1, classes)
+    garbage = jnp.where(valid[..., None], logits, 1e4 * jnp.sign(logits))
+    wrong = jnp.where(valid | (mask == VOID), mask, (mask + 1) % classes).astype(jnp.uint8)
+    expected, expected_gradient = value_and_gradient(logits, mask, valid)
+    value, gradient = value_and_gradient(garbage, wrong, valid)
+    assert value == expected
+    np.testing.assert_array_equal(gradient, expected_gradient)
+    assert not gradient[~np.asarray(valid)].any()
+    assert np.abs(gradient[np.asarray(valid)]).min() > 0
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_nothing_valid_gives_zero_and_zero_gradients(classes):
+    logits, mask, valid = random_batch(2, classes, spread=1e3)
+    value, gradient = value_and_gradient(logits, mask, jnp.zeros_like(valid))
+    assert value == 0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_extreme_logits_stay_finite_and_right(channels, dtype):
+    """Surely right costs nothing; surely wrong costs the logits' difference. A sigmoid would be 0 or 1 here."""
+    high = 1e4
+    mask = jnp.asarray([[[0, 1]]], jnp.uint8)
+    logits = jnp.asarray([-high, high])[None, None, :, None]  # one logit: right at both pixels
+    if channels == 3:
+        logits = jax.nn.one_hot(mask, 3) * high
+    valid = jnp.ones((1, 1, 2), bool)
+    right, gradient = value_and_gradient(logits.astype(dtype), mask, valid)
+    wrong, wrong_gradient = value_and_gradient(logits.astype(dtype), 1 - mask, valid)
+    assert right == 0
+    assert not gradient.any()
+    assert wrong == pytest.approx(high, rel=0.01)
+    assert np.isfinite(wrong_gradient.astype(np.float32)).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 80])
+def test_uniform_logits_cost_the_logarithm_of_the_classes(classes):
+    logits, mask, valid = random_batch(3, classes)
+    for level in (0.0, 7.0) if classes > 2 else (0.0,):
+        assert float(LOSS(jnp.full_like(logits, level), mask, valid)) == pytest.approx(math.log(classes), rel=1e-6)
+
+
+def test_one_logit_is_two_of_which_the_background_is_zero():
+    logits, mask, valid = random_batch(4, 2)
+    pair = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
+    assert float(LOSS(logits, mask, valid)) == pytest.approx(float(LOSS(pair, mask, valid)), rel=1e-6)
+
+
+def test_renaming_the_classes_changes_nothing():
+    logits, mask, valid = random_batch(5, 4)
+    order = np.asarray([2, 0, 3, 1])
+    renamed = jnp.where(mask == VOID, mask, jnp.asarray(np.argsort(order), jnp.uint8)[jnp.minimum(mask, 3)])
+    assert float(LOSS(logits[..., order], renamed, valid)) == pytest.approx(float(LOSS(logits, mask, valid)), rel=1e-6)
+
+
+def test_a_class_that_the_network_has_not_makes_the_loss_nan():
+    logits, mask, valid = random_batch(6, 3)
+    assert math.isnan(float(LOSS(logits, mask.at[0, 0, 0].set(3), valid.at[0, 0, 0].set(True))))
+
+
+def test_half_precision_logits_lose_no_more_than_their_own_rounding():
+    logits, mask, valid = random_batch(7, 5)
+    rounded = logits.astype(jnp.bfloat16)
+    assert LOSS(rounded, mask, valid).dtype == jnp.float32
+    assert float(LOSS(rounded, mask, valid)) == float(LOSS(rounded.astype(jnp.float32), mask, valid))
+
+
+def test_the_mean_of_millions_of_pixels_keeps_its_digits():
+    values = np.random.default_rng(0).random((3, 1200, 1000)).astype(np.float32)
+    valid = values < 0.9
+    mean = float(jax.jit(masked_mean)(jnp.asarray(values), jnp.asarray(valid)))
+    assert mean == pytest.approx(values[valid].astype(np.float64).mean(), rel=1e-6)
