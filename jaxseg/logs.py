@@ -41,16 +41,16 @@ class RunLog:
 
     def __init__(self, folder: RunFolder, settings: Logs, *, step: int, config: dict[str, Any]) -> None:
         """Records past `step` are taken out: the steps after it are done again."""
-        keep_until(folder.metrics, step)
-        self.metrics = folder.metrics.open("a")
-        self.timings = folder.timings.open("a")
-        self.board = self.run = None
+        self.run = start_wandb(folder.path, settings, config) if settings.wandb else None
+        self.board = None
         if settings.tensorboard:
             from tensorboardX import SummaryWriter
 
             self.board = SummaryWriter(str(folder.path), purge_step=step + 1 if step else None)
-        if settings.wandb:
-            self.run = start_wandb(folder.path, settings, config)
+        keep_until(folder.metrics, step)
+        keep_until(folder.timings, step)
+        self.metrics = folder.metrics.open("a")
+        self.timings = folder.timings.open("a")
 
     def __enter__(self) -> "RunLog":
         return self

@@ -18,6 +18,7 @@ from jaxseg.plots import DPI, FAINT, text_style, write_figure
 GAP = 16  # pixels between pictures and around the sheet
 LINE = 44  # pixels from one line of text to the next
 SWATCH = (22, 34)
+HIGHEST = 2**16 - 1  # what matplotlib can draw
 
 # Each of its own size.
 Pictures = Sequence[UInt8[np.ndarray, "_ _ _"]]
@@ -43,7 +44,7 @@ def save_predictions(
     rows = []
     for image, truth, prediction in zip(images, truths, predictions, strict=True):
         big, true, predicted = _enlarge(image), _enlarge(truth), _enlarge(prediction)
-        rows.append((as_rgb(big), overlay(big, true), overlay(big, predicted), error_map(big, true, predicted)))
+        rows.append((big, overlay(big, true), overlay(big, predicted), error_map(big, true, predicted)))
     axes = _page()
     pitch = max(row[0].shape[1] for row in rows) + GAP
     width, bottom = 4 * pitch - GAP, LINE
@@ -103,8 +104,8 @@ def _check_lengths(**lists: Sequence[object] | None) -> None:
         raise ValueError(f"{' and '.join(lengths)} are empty: there is nothing to draw")
 
 
-def _enlarge(array: UInt8[np.ndarray, "height width *channels"]) -> UInt8[np.ndarray, "_ _ *channels"]:
-    """An image or mask about two inches wide, at most three high; small ones grow by a whole number."""
+def _enlarge(array: UInt8[np.ndarray, "height width ..."]) -> UInt8[np.ndarray, "_ _ ..."]:
+    """An image, in RGB, or a mask, about two inches wide, at most three high; small ones grow by a whole number."""
     height, width = array.shape[:2]
     scale = min(2 * DPI / width, 3 * DPI / height)
     scale = round(scale) if scale > 0.75 else scale
@@ -126,8 +127,8 @@ def _page() -> Axes:
 def _finish(path: str | Path, axes: Axes, width: int, height: int) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
-    if height + GAP >= 2**16:
-        raise ValueError(f"the sheet would be {height + GAP} pixels high, the most is 65535: draw fewer samples on it")
+    if height + GAP > HIGHEST:
+        raise ValueError(f"the sheet would be {height + GAP} pixels high, the most is {HIGHEST}: draw fewer samples")
     axes.set(xlim=(-GAP, width + GAP), ylim=(height, -GAP), aspect="auto")
     figure.set_size_inches((width + 2 * GAP) / DPI, (height + GAP) / DPI)
     write_figure(path, figure)
@@ -138,7 +139,7 @@ def _place(axes: Axes, picture: UInt8[np.ndarray, "height width 3"], left: int, 
     axes.imshow(picture, extent=(left, left + width, top + height, top), interpolation="nearest")
 
 
-def _cut(drawn: Text, room: float) -> float:
+def _cut(drawn: Text, room: int) -> float:
     """Shorten a drawn text to its room; returns its width."""
     text = drawn.get_text()
     while (width := drawn.get_window_extent().width) > room and text:

@@ -66,6 +66,8 @@ def fit(config: Config, workdir: Path | str) -> RunFolder:
         if finished(config, progress) and folder.final_weights.exists():
             print(f"This run is finished: {progress.epoch} epochs. To go on: --epochs {config.epochs + 10}")
             return folder
+        if progress.epoch:
+            print(f"Going on after epoch {progress.epoch}, step {int(state.step)}.")
         outcome.describe(folder, config, train.table)
         with (
             RunLog(folder, config.logs, step=int(state.step), config=to_json(config)) as log,
@@ -163,9 +165,7 @@ def start(config: Config, compiled: Compiled, checkpoints: Checkpoints) -> tuple
     step = checkpoints.latest_step()
     if step is None:
         return compiled.create(key), Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0)
-    state, progress = checkpoints.restore(step, abstract_state(compiled))
-    print(f"Going on after epoch {progress.epoch}, step {step}.")
-    return state, progress
+    return checkpoints.restore(step, abstract_state(compiled))
 
 
 def abstract_state(compiled: Compiled) -> TrainState:

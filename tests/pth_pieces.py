@@ -45,6 +45,7 @@ def archive(path, value: bytes, storages=(SIX,), order="little", compression=zip
     with zipfile.ZipFile(path, "w", compression) as file:
         file.writestr("top/data.pkl", b"\x80\x02" + value + b".")
         file.writestr("top/byteorder", order)
+        file.writestr("top/version", "3\n")
         for key, array in enumerate(storages):
             file.writestr(f"top/data/{key}", array.tobytes())
         for name, content in records.items():

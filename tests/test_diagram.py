@@ -74,19 +74,18 @@ def test_it_says_what_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_nothing_overlaps(monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
     figure = drawn(monkeypatch, **changes)
-    texts = {text: text.get_window_extent() for text in figure.axes[0].texts}
-    for (one, box), (other, another) in combinations(texts.items(), 2):
-        assert not box.overlaps(another), f"{one.get_text()} and {other.get_text()}"
-    for text, box in texts.items():
-        assert figure.bbox.x0 < box.x0 < box.x1 < figure.bbox.x1, f"{text.get_text()} leaves the page"
-        assert figure.bbox.y0 < box.y0 < box.y1 < figure.bbox.y1, f"{text.get_text()} leaves the page"
-        for patch in figure.axes[0].patches:
-            assert not box.overlaps(patch.get_window_extent()), f"{text.get_text()} lies on {patch}"
-    slabs = [patch.get_window_extent() for patch in figure.axes[0].patches if isinstance(patch, Polygon)]
-    for arrow in figure.axes[0].patches:
-        if not isinstance(arrow, Polygon):
-            box = arrow.get_window_extent().padded(-2)
-            assert not any(box.overlaps(slab) for slab in slabs)
+    page = figure.bbox
+    texts = [(text.get_text(), text.get_window_extent()) for text in figure.axes[0].texts]
+    patches = [(isinstance(patch, Polygon), patch.get_window_extent()) for patch in figure.axes[0].patches]
+    for (one, box), (other, another) in combinations(texts, 2):
+        assert not box.overlaps(another), f"{one} and {other}"
+    for text, box in texts:
+        assert page.x0 < box.x0 < box.x1 < page.x1, f"{text} leaves the page"
+        assert page.y0 < box.y0 < box.y1 < page.y1, f"{text} leaves the page"
+        assert not any(box.overlaps(patch) for _, patch in patches), f"{text} is not clear"
+    slabs = [box for is_slab, box in patches if is_slab]
+    for arrow in [box for is_slab, box in patches if not is_slab]:
+        assert not any(arrow.overlaps(slab) for slab in slabs), "an arrow runs into a slab"
 
 
 def test_slabs_grow_with_pixels_and_channels(monkeypatch: pytest.MonkeyPatch) -> None:

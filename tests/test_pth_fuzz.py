@@ -32,9 +32,9 @@ STORAGES = [SIX, NUMBERS, np.arange(6), np.array([True, False] * 3), NUMBERS.ast
 KINDS = ["FloatStorage", "DoubleStorage", "LongStorage", "BoolStorage", "BFloat16Storage"]
 
 
-def checkpoint_pickle() -> bytes:
+def checkpoint_pickle(view: bytes = b"") -> bytes:
     """Every feature that a checkpoint's pickle may have, without its protocol and STOP."""
-    stored = [storage(str(key), f"torch.{kind}") for key, kind in enumerate(KINDS)]
+    stored = [storage(str(key), f"torch.{kind}", view=view) for key, kind in enumerate(KINDS)]
     weights = {f"module.{kind}": tensor(stored=one) for kind, one in zip(KINDS, stored, strict=True)}
     weights["module.transposed"] = tensor(0, (3, 2), (1, 3), stored[1])
     weights["module.expanded"] = tensor(2, (5, 2), (0, 1), stored[2])
@@ -110,7 +110,7 @@ def make_case(folder: pathlib.Path, index: int) -> tuple[str, pathlib.Path]:
     random = np.random.default_rng(index)
     fragments = hostile_fragments(str(folder / "canary"))
     path = folder / "case.pth"
-    whole = checkpoint_pickle()
+    whole, old = checkpoint_pickle(), checkpoint_pickle(view=b"N")
     stored = {str(key): array for key, array in enumerate(STORAGES)}
     match index % 4:
         case 0:
@@ -122,11 +122,11 @@ def make_case(folder: pathlib.Path, index: int) -> tuple[str, pathlib.Path]:
             archive(path, mutated(random, whole, fragments), STORAGES, order)
         case 2:
             kind = "legacy"
-            legacy(path, whole.replace(text("cpu") + number(6), text("cpu") + number(6) + b"N"), stored)
+            legacy(path, old, stored)
             path.write_bytes(mutated(random, path.read_bytes(), fragments))
         case _:
             kind = "pickle in a legacy file"
-            legacy(path, mutated(random, whole, fragments), stored)
+            legacy(path, mutated(random, old, fragments), stored)
     return kind, path
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -42,7 +41,10 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         width, height = figure.get_size_inches() * figure.dpi
         for text in figure.axes[0].texts:
             box = text.get_window_extent()
-            assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height, f"{text.get_text()} sticks out"
+            assert box.x0 >= 0, text.get_text()
+            assert box.y0 >= 0, text.get_text()
+            assert box.x1 <= width, text.get_text()
+            assert box.y1 <= height, text.get_text()
             written.append(text.get_text())
 
     monkeypatch.setattr(sheets, "write_figure", write)
@@ -77,7 +79,7 @@ def test_a_grid_has_a_place_for_every_sample(tmp_path: Path) -> None:
 
 
 def test_sizes_may_differ(tmp_path: Path) -> None:
-    scenes = [scene(96, 160), scene(160, 96), scene(700, 1200), scene(20, 8), scene(2000, 40)]
+    scenes = [scene(96, 160), scene(700, 300), scene(20, 1)]
     images, masks, predictions = zip(*scenes, strict=True)
     save_samples(tmp_path / "grid.png", images, masks, class_names=["cat", "dog"], columns=2)
     save_predictions(tmp_path / "rows.png", images, masks, predictions, class_names=["cat", "dog"])
@@ -143,7 +145,7 @@ def test_unequal_or_empty_lists_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_sheet_too_high_for_a_picture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Axes, "imshow", lambda *_, **__: None)
-    image, mask, _ = scene(8, 8)
-    with pytest.raises(ValueError, match="pixels high, the most is 65535: draw fewer"):
-        save_samples("unused.png", [image] * 140, [mask] * 140, class_names=["cat"], columns=1)
+    monkeypatch.setattr(sheets, "HIGHEST", 1000)
+    image, mask, _ = scene(64, 64)
+    with pytest.raises(ValueError, match="1132 pixels high, the most is 1000: draw fewer"):
+        save_samples("unused.png", [image] * 2, [mask] * 2, class_names=["cat"], columns=1)

@@ -195,7 +195,7 @@ class Parts:
             return
         polygons = segmentation if isinstance(segmentation, list) else []
         for polygon in polygons:
-            good = is_outline(polygon, ABSURD * max(height, width))
+            good = is_outline(polygon, float(ABSURD * max(height, width)))
             self.append(POLYGON if good else BAD, polygon if good else ())
         self.per_annotation.append(len(polygons))
 

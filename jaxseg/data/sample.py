@@ -32,7 +32,7 @@ _ID = {category["name"]: category["id"] for category in CATEGORIES}
 _SIZES = ((320, 240), (240, 320), (320, 214), (216, 304), (288, 232), (340, 256), (256, 256))
 _SCENES = {3: "distractors", 6: "crowd", 9: "empty"}  # by the image's number modulo 12; the others are mixed
 _GREY = 11
-_SPECK = 4  # pixels: smaller parts and holes are left out
+_SPECK = 1  # pixel: parts and holes of no more are left out
 _SMALLEST = 20  # pixels: a thing of which less is seen is not annotated
 
 
@@ -98,7 +98,7 @@ def write_sample(root: Path, *, train: int = TRAIN, val: int = VAL, seed: int = 
         pixels, instances = draw_image(seed, split, index)
         name = f"{number:012d}.jpg"
         Image.fromarray(pixels).save(root / "images" / split / name, quality=88)
-        annotations = [_annotation(instance) for instance in instances if instance.mask.sum() >= _SMALLEST]
+        annotations = [annotation for annotation in map(_annotation, instances) if annotation["area"] >= _SMALLEST]
         height, width = pixels.shape[:2]
         return {"license": 1, "file_name": name, "height": height, "width": width, "id": number}, annotations
 
@@ -113,7 +113,7 @@ def write_sample(root: Path, *, train: int = TRAIN, val: int = VAL, seed: int = 
         for split in ("train2017", "val2017")
     }
     total = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         written = pool.map(write, range(1, len(tasks) + 1))
         for image, annotations in tqdm(written, "Drawing the sample data set", len(tasks), delay=2, unit="image"):
             split = content[tasks[image["id"] - 1][0]]
@@ -146,7 +146,7 @@ def _annotation(instance: scenes.Instance) -> dict[str, Any]:
         encoded = rle.frPyObjects(segmentation, height, width)
     else:
         segmentation = outlines(instance.mask)
-        encoded = rle.merge(rle.frPyObjects(segmentation, height, width))
+        encoded = rle.merge(rle.frPyObjects(segmentation or [[0.0] * 6], height, width))
     return {
         "category_id": _ID[instance.name],
         "segmentation": segmentation,
@@ -161,7 +161,6 @@ def outlines(mask: Bool[np.ndarray, "height width"]) -> list[list[float]]:
 
     A part with a hole is cut in two through the hole, for COCO takes the union of polygons.
     """
-    tolerance = min(0.6, math.sqrt(mask.sum()) / 40)
     polygons = []
     for loop in _loops(mask):
         x, y = loop.T
@@ -170,6 +169,7 @@ def outlines(mask: Bool[np.ndarray, "height width"]) -> list[list[float]]:
             columns = np.arange(mask.shape[1]) < int(x.mean())
             return outlines(mask & columns) + outlines(mask & ~columns)
         if area >= _SPECK:
+            tolerance = min(0.45, math.sqrt(area) / 40)  # under half a pixel, so that no straight side moves
             polygons.append(_simplify(loop, tolerance).ravel().tolist())
     return polygons
 
@@ -189,9 +189,11 @@ def _loops(mask: Bool[np.ndarray, "height width"]) -> list[Float[np.ndarray, "po
         path = []
         while side != first or not path:
             path.append(side)
-            corner = side // 4 + ahead[side % 4]
-            turns = (4 * corner + (side + turn) % 4 for turn in (1, 0, 3))
-            side = next(turn for turn in turns if turn in sides)
+            corner, heading = side // 4 + ahead[side % 4], side % 4
+            for turn in (1, 0, 3):  # right, straight on, left
+                side = 4 * corner + (heading + turn) % 4
+                if side in sides:
+                    break
         for side in path:
             del sides[side]
         corners, headings = np.divmod(np.array(path), 4)

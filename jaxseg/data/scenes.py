@@ -220,7 +220,7 @@ def laptop(rng: Random) -> Thing:
     return Thing(faces, 2.0, 0.16)
 
 
-def phone(rng: Random) -> Thing:
+def phone(rng: Random, lying: bool = False) -> Thing:
     body = tint(rng, (0, 1), *(((0, 0.2), (0.07, 0.3)) if rng.random() < 0.5 else ((0.1, 0.7), (0.4, 0.95))))
     front, edge = Pen(150, 310, body, 0.13), Pen(150, 310, shade(body, 0.7), 0.13)
     if rng.random() < 0.25:  # face down
@@ -240,7 +240,7 @@ def phone(rng: Random) -> Thing:
         elif kind == 1:
             front.grid((0.13, 0.12, 0.95, rng.uniform(0.3, 0.7)), int(rng.integers(3, 6)), 4, colours, rng, 0.4)
             front.grid((0.13, 0.84, 0.95, 0.93), 1, 4, colours, rng, 0.4)
-    lean = 0.0 if rng.random() < 0.7 else rng.uniform(0.9, 1.3)
+    lean = 0.0 if lying or rng.random() < 0.7 else rng.uniform(0.9, 1.3)
     rise = 1.55 * np.array((0, math.cos(lean), math.sin(lean)))
     corner = np.array((-0.375, 0, 0.02)) + rise * (0.5, 0.5, 1)
     return Thing(alight(slab(corner, 0.75, -rise, 0.09, [edge.image] * 4 + [front.image])), 0.75)
@@ -257,7 +257,8 @@ def book(rng: Random, standing: bool = False) -> Thing:
     elif kind == 1:
         front.box((0.08, 0.45, 0.92, 0.94), ink)
     elif kind == 2:
-        front.grid((0, 0.4, 1, 1), *rng.integers(2, 6, 2).tolist(), [ink, cover], rng, 0.0)
+        rows, columns = rng.integers(2, 6, 2).tolist()
+        front.grid((0, 0.4, 1, 1), rows, columns, [ink, cover], rng, 0.0)
     front.grid((0.1, 0.1, 0.9, 0.28), 2, 1, [ink], rng, 0.4, 0.5)
     if standing:
         spine.box((0, 0.1, 1, 0.14), ink)
@@ -417,7 +418,7 @@ class Placed(NamedTuple):
 
 
 def arrange(rng: Random, names: list[str], kind: str, canvas: Canvas, size: float, far: float) -> list[Placed]:
-    """The things side by side, the first in the middle. What finds no room, or only close to the camera, is left out."""
+    """The things side by side, the first in the middle. What finds no room, or only near the camera, is left out."""
     placed: list[Placed] = []
     spots: list[tuple[float, float, float]] = []
     for name in names:
@@ -434,7 +435,7 @@ def arrange(rng: Random, names: list[str], kind: str, canvas: Canvas, size: floa
         placed.append(Placed(name, pose(thing.faces, turn, [x, y, 0.0])))
         if thing.top and kind == "mixed" and rng.random() < 0.4:
             place = [x + math.sin(turn) * 0.4, y - math.cos(turn) * 0.4, thing.top]
-            placed.append(Placed("cell phone", pose(phone(rng).faces, rng.uniform(-3, 3), place), len(placed) - 1))
+            placed.append(Placed("cell phone", pose(phone(rng, lying=True).faces, rng.uniform(-3, 3), place), len(placed) - 1))
     return placed
 
 

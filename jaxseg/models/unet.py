@@ -70,7 +70,7 @@ class UpConv(nn.Module):
         bias = self.param("bias", init, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
         x = jnp.einsum("bhwi,klio->bhkwlo", x, kernel).reshape(batch, 2 * height, 2 * width, self.features)
-        return x + bias
+        return x + bias[None, None, None]
 
 
 class UNet(nn.Module):
@@ -83,7 +83,7 @@ class UNet(nn.Module):
         widths: channels of each level from the top; the last is the bottleneck.
         out_channels: 1 for a binary mask, classes + 1 for several; None: taken from the data's class table.
         norm: normalisation after each convolution 3x3.
-        dtype: what is computed in; parameters stay float32.
+        dtype: what is computed in; parameters stay float32, and the last convolution 1x1 gives float32 logits.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
@@ -132,7 +132,7 @@ class UNet(nn.Module):
             x = UpConv(self.widths[level - 1], self.dtype, name=f"upconv{level}")(x)
             x = jnp.concatenate([skip, x], axis=-1)
             x = block(self.widths[level - 1], name=f"dec{level}")(x, v, train)
-        return conv(self.out_channels, 1, x, self.dtype, name="final_conv")
+        return conv(self.out_channels, 1, x, "float32", name="final_conv")  # half precision would round the logits
 
 
 def check_size(height: int, width: int, stride: int) -> None:

@@ -1,0 +1,328 @@
+"""The U-Net is the original's: names, shapes, first weights and logits; its normalisation sees only what counts."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from torch_unet import TorchUNet, flat, load_strictly, needs_torch, to_variables, torch, torch_images
+
+from jaxseg.errors import InputError
+from jaxseg.models.table import count_parameters
+from jaxseg.models.unet import UNet, UpConv, check_size
+from jaxseg.torch_weights import to_state_dict
+
+SMALL = (4, 8, 12)
+
+
+def pixels(seed: int = 0, batch: int = 2, size: tuple[int, int] = (16, 24), channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (batch, *size, channels)).astype(np.uint8)
+
+
+def scaled(images: np.ndarray) -> jax.Array:
+    return jnp.asarray(images, jnp.float32) / 255
+
+
+def init(model: UNet, channels: int = 3, seed: int = 0) -> dict:
+    return jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, model.stride, model.stride, channels)))
+
+
+def shapes(model: UNet, channels: int = 3) -> dict:
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, model.stride, model.stride, channels)))
+
+
+def shifted(variables: dict, seed: int = 0) -> dict:
+    """Every number moved at random, so that none is a 0 or a 1 by default; variances stay positive."""
+    rng = np.random.default_rng(seed)
+
+    def move(leaf):
+        return np.asarray(leaf * rng.uniform(0.8, 1.2, leaf.shape) + rng.normal(scale=0.02, size=leaf.shape), np.float32)
+
+    return jax.tree.map(move, variables)
+
+
+def state_dict(variables: dict) -> dict[str, np.ndarray]:
+    return to_state_dict(variables["params"], variables.get("batch_stats", {}))
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Kolmogorov and Smirnov's, scaled: samples of one distribution exceed 2.2 once in 8,000 times."""
+    a, b = np.sort(a.ravel()), np.sort(b.ravel())
+    both = np.concatenate([a, b])
+    gap = np.searchsorted(a, both, "right") / a.size - np.searchsorted(b, both, "right") / b.size
+    return float(np.abs(gap).max() * np.sqrt(a.size * b.size / (a.size + b.size)))
+
+
+# What it is made of.
+
+
+def test_the_originals_network_has_31031745_parameters():
+    assert count_parameters(UNet(out_channels=1), channels=3) == 31_031_745
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("widths", "channels", "out_channels", "norm"),
+    [((64, 128, 256, 512, 1024), 3, 1, "none"), (SMALL, 1, 3, "none"), (SMALL, 4, 91, "batch"), ((3, 5), 3, 1, "batch")],
+)
+def test_names_and_shapes_are_the_original_state_dicts_both_ways(widths, channels, out_channels, norm):
+    tree = shapes(UNet(widths, out_channels=out_channels, norm=norm), channels)
+    ours = state_dict(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree))
+    with torch.device("meta"):
+        network = TorchUNet(widths, channels, out_channels, norm)
+    network.to_empty(device="cpu")
+    assert list(ours) == list(network.state_dict())
+    load_strictly(network, ours)
+    for collection, back in to_variables(network).items():
+        there = flat(tree.get(collection, {}))
+        assert {name: value.shape for name, value in flat(back).items()} == {n: v.shape for n, v in there.items()}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("out_channels", [1, 2, 7])
+def test_any_number_of_classes_and_channels(channels, out_channels):
+    model = UNet(SMALL, out_channels=out_channels)
+    found = jax.eval_shape(
+        lambda key, image: model.init_with_output(key, image)[0], jax.random.key(0), jnp.zeros((2, 8, 12, channels))
+    )
+    assert (found.shape, found.dtype) == ((2, 8, 12, out_channels), jnp.float32)
+
+
+def test_a_model_is_its_own_setting():
+    assert UNet(SMALL, out_channels=2) == UNet(SMALL, out_channels=2)
+    assert hash(UNet(SMALL)) == hash(UNet(SMALL))
+    assert UNet(SMALL) != UNet(SMALL, norm="batch")
+
+
+# The first weights.
+
+
+@needs_torch
+@pytest.mark.parametrize("seed", [0, 1])
+def test_first_weights_are_distributed_as_torchs_layer_by_layer(seed):
+    widths = (16, 24, 40)
+    ours = state_dict(init(UNet(widths, out_channels=5), seed=seed))
+    torch.manual_seed(seed)
+    network = TorchUNet(widths, out_channels=5)
+    biases: dict[str, list[np.ndarray]] = {"ours": [], "theirs": []}
+    for name, tensor in network.state_dict().items():
+        weight = network.get_parameter(name.removesuffix("bias") + "weight" if name.endswith("bias") else name)
+        # Of a transposed convolution's weight (in, out, height, width) PyTorch takes the outputs for the inputs.
+        bound = 1 / np.sqrt(weight.shape[1] * weight.shape[2] * weight.shape[3])
+        mine, theirs = ours[name] / bound, tensor.numpy() / bound
+        assert np.abs(mine).max() <= 1 + 1e-6, name
+        assert np.abs(theirs).max() <= 1 + 1e-6, name
+        if name.endswith("bias"):
+            biases["ours"].append(mine)
+            biases["theirs"].append(theirs)
+            continue
+        deviation = 5 / np.sqrt(mine.size)
+        assert np.abs(mine).max() > 1 - 20 / mine.size, name
+        assert abs(mine.mean()) < deviation / np.sqrt(3), name
+        assert abs(3 * (mine**2).mean() - 1) < deviation, name
+        assert distance(mine, theirs) < 2.2, name
+    pooled = {who: np.concatenate(parts) for who, parts in biases.items()}
+    assert np.abs(pooled["ours"]).max() > 0.95
+    assert distance(pooled["ours"], pooled["theirs"]) < 2.2
+
+
+@needs_torch
+def test_first_normalisation_is_torchs():
+    ours, theirs = state_dict(init(UNet(SMALL, out_channels=1, norm="batch"))), TorchUNet(SMALL, norm="batch").state_dict()
+    normalisation = [name for name in theirs if name.split(".")[1] in "14"]
+    assert len(normalisation) == 5 * 5 * 2
+    for name in normalisation:
+        np.testing.assert_array_equal(ours[name], theirs[name].numpy(), name)
+
+
+def test_every_tensor_gets_its_own_numbers_and_every_seed_others():
+    model = UNet(SMALL, out_channels=1)
+    tensors = [leaf.ravel() for seed in (0, 1) for leaf in flat(init(model, seed=seed)["params"]).values()]
+    first = [float(tensor[0] / np.abs(tensor).max()) for tensor in tensors]
+    assert len(set(first)) > len(tensors) - 3  # the last bias alone has one entry: its ratio is 1 or -1
+    again = flat(init(model)["params"])
+    for name, value in flat(init(model)["params"]).items():
+        np.testing.assert_array_equal(value, again[name])
+
+
+# What it computes.
+
+
+@needs_torch
+@pytest.mark.parametrize(("inputs", "features", "height", "width"), [(3, 5, 4, 6), (8, 4, 7, 3)])
+def test_upconv_is_torchs_transposed_convolution(inputs, features, height, width):
+    x = np.random.default_rng(0).normal(size=(2, height, width, inputs)).astype(np.float32)
+    layer = UpConv(features, "float32")
+    variables = shifted(layer.init(jax.random.key(0), jnp.asarray(x)))
+    theirs = torch.nn.ConvTranspose2d(inputs, features, kernel_size=2, stride=2)
+    with torch.no_grad():
+        theirs.weight.copy_(torch.from_numpy(variables["params"]["kernel"].transpose(2, 3, 0, 1).copy()))
+        theirs.bias.copy_(torch.from_numpy(variables["params"]["bias"]))
+        expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(layer.apply(variables, jnp.asarray(x)), expected, atol=1e-6)
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("widths", "channels", "out_channels", "norm"),
+    [
+        ((8, 12, 16, 20, 24), 3, 1, "none"),
+        (SMALL, 1, 4, "none"),
+        (SMALL, 4, 1, "batch"),
+        ((6, 10), 3, 3, "batch"),
+    ],
+)
+def test_logits_are_torchs(widths, channels, out_channels, norm):
+    model = UNet(widths, out_channels=out_channels, norm=norm)
+    variables = shifted(init(model, channels))
+    network = TorchUNet(widths, channels, out_channels, norm).eval()
+    load_strictly(network, state_dict(variables))
+    images = pixels(1, size=(32, 48), channels=channels)
+    with torch.no_grad():
+        expected, probability = network.logits(torch_images(images)), network(torch_images(images))
+    logits = np.asarray(jax.jit(model.apply)(variables, scaled(images)))
+    assert logits.std() > 1e-3
+    np.testing.assert_allclose(logits, expected.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+    np.testing.assert_allclose(jax.nn.sigmoid(logits), probability.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_computed_in_and_nothing_else(dtype, norm):
+    whole, half = (UNet(SMALL, out_channels=2, norm=norm, dtype=d) for d in ("float32", dtype))
+    variables, image = init(half), scaled(pixels())
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    layers = nn.Conv | nn.BatchNorm | UpConv
+
+    @jax.jit
+    def run(variables):
+        keep = {"mutable": ["intermediates", "batch_stats"], "capture_intermediates": lambda m, _: isinstance(m, layers)}
+        logits, kept = half.apply(variables, image, train=True, **keep)
+        return logits, kept["intermediates"]
+
+    logits, outputs = run(variables)
+    last = outputs.pop("final_conv")
+    assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype(dtype)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(last)} == {logits.dtype} == {jnp.dtype("float32")}
+    expected = jax.jit(lambda v: whole.apply(v, image, train=True, mutable=["batch_stats"])[0])(variables)
+    assert 0 < np.abs(logits - expected).max() < 0.05 * np.abs(expected).max()
+    gradients = jax.jit(jax.grad(lambda p: run({**variables, "params": p})[0].std()))(variables["params"])
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {jnp.dtype("float32")}
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+# Batch normalisation.
+
+
+def train_pass(model: UNet, variables: dict, images: np.ndarray, valid: np.ndarray | None = None):
+    """Logits, new running statistics, and what each convolution put out."""
+
+    @jax.jit
+    def run(variables, image, valid):
+        keep = {"mutable": ["intermediates", "batch_stats"], "capture_intermediates": lambda m, _: isinstance(m, nn.Conv)}
+        logits, kept = model.apply(variables, image, valid, train=True, **keep)
+        return logits, kept["batch_stats"], kept["intermediates"]
+
+    logits, statistics, outputs = run(variables, scaled(images), None if valid is None else jnp.asarray(valid))
+    return np.asarray(logits), flat(statistics), outputs
+
+
+@needs_torch
+def test_training_normalises_and_keeps_statistics_as_torch_does():
+    model = UNet(SMALL, out_channels=1, norm="batch")
+    variables, images = shifted(init(model)), pixels(2)
+    network = TorchUNet(SMALL, norm="batch").train()
+    load_strictly(network, state_dict(variables))
+    with torch.no_grad():
+        expected = network.logits(torch_images(images)).numpy().transpose(0, 2, 3, 1)
+    logits, statistics, _ = train_pass(model, variables, images)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    before, theirs = flat(variables["batch_stats"]), flat(to_variables(network)["batch_stats"])
+    for name, value in statistics.items():
+        assert np.abs(value - before[name]).max() > 1e-4
+        # PyTorch keeps the unbiased variance: n / (n - 1) times ours, where the bottleneck has the smallest n, 48.
+        np.testing.assert_allclose(value, theirs[name], atol=1e-5 if name.endswith("mean") else 0.1 / 47)
+
+
+def test_a_sample_that_does_not_count_leaves_no_trace():
+    model = UNet(SMALL, out_channels=1, norm="batch")
+    variables, images = shifted(init(model)), pixels(3, batch=3)
+    valid = np.ones(images.shape[:3], bool)
+    valid[1] = False
+    logits, statistics, _ = train_pass(model, variables, images, valid)
+    expected, expected_statistics, _ = train_pass(model, variables, images[[0, 2]])
+    np.testing.assert_allclose(logits[[0, 2]], expected, atol=1e-5)
+    for name, value in expected_statistics.items():
+        np.testing.assert_allclose(statistics[name], value, atol=1e-6, err_msg=name)
+    counted = train_pass(model, variables, images)[1]
+    assert all(np.abs(counted[name] - value).max() > 1e-4 for name, value in expected_statistics.items())
+
+
+def test_statistics_are_of_the_valid_pixels_at_every_level():
+    """Below a pooling, a place counts if any of its four did."""
+    model = UNet(SMALL, out_channels=1, norm="batch")
+    variables, images = init(model), pixels(4)
+    valid = np.random.default_rng(0).random(images.shape[:3]) < 0.1
+    _, statistics, outputs = train_pass(model, variables, images, valid)
+    levels = [valid]
+    for _ in SMALL[1:]:
+        batch, height, width = levels[-1].shape
+        levels.append(levels[-1].reshape(batch, height // 2, 2, width // 2, 2).any(axis=(2, 4)))
+    blocks = {"enc1": 0, "enc2": 1, "bottleneck": 2, "dec2": 1, "dec1": 0}
+    for block, level in blocks.items():
+        for conv, norm in (("0", "1"), ("3", "4")):
+            counted = np.asarray(outputs[block][conv]["__call__"][0])[levels[level]]
+            assert len(counted) < levels[level].size
+            np.testing.assert_allclose(statistics[f"{block}/{norm}/mean"], 0.1 * counted.mean(0), atol=1e-6)
+            np.testing.assert_allclose(statistics[f"{block}/{norm}/var"], 0.9 + 0.1 * counted.var(0), atol=1e-6)
+
+
+def test_no_valid_pixels_given_means_all():
+    model = UNet(SMALL, out_channels=1, norm="batch")
+    variables, images = init(model), pixels(5)
+    every, none = (train_pass(model, variables, images, v) for v in (np.ones(images.shape[:3], bool), None))
+    np.testing.assert_allclose(every[0], none[0], atol=1e-5)
+
+
+def test_evaluation_uses_the_running_statistics():
+    """So an image's logits do not depend on its neighbours in the batch; in training they do."""
+    model = UNet(SMALL, out_channels=1, norm="batch")
+    variables, images = shifted(init(model)), pixels(6)
+    apply = jax.jit(model.apply)
+    together, alone = apply(variables, scaled(images))[:1], apply(variables, scaled(images[:1]))
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    assert np.abs(train_pass(model, variables, images)[0][:1] - alone).max() > 1e-3
+    other = {**variables, "batch_stats": jax.tree.map(lambda leaf: leaf * 2, variables["batch_stats"])}
+    assert np.abs(apply(other, scaled(images[:1])) - alone).max() > 1e-3
+
+
+# What it refuses.
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "nearest"),
+    [((225, 224), 16, "224 x 224"), ((100, 310), 16, "96 x 304"), ((1, 7), 8, "8 x 8"), ((0, 64), 16, "16 x 64")],
+)
+def test_a_size_it_cannot_take_names_the_nearest_it_can(size, stride, nearest):
+    with pytest.raises(InputError, match=f"{size[0]} x {size[1]}: .*multiples of {stride}.* nearest is {nearest}: --data.height"):
+        check_size(*size, stride)
+
+
+def test_the_network_itself_refuses_such_a_size():
+    with pytest.raises(InputError, match="18 x 16.*nearest is 16 x 16"):
+        jax.eval_shape(UNet(SMALL, out_channels=1).init, jax.random.key(0), jnp.zeros((1, 18, 16, 3)))
+
+
+@pytest.mark.parametrize("widths", [(4,), (4, 8), (4, 8, 8, 8, 8)])
+def test_every_multiple_of_the_stride_is_good(widths):
+    model = UNet(widths, out_channels=1)
+    assert model.stride == 2 ** (len(widths) - 1)
+    size = (model.stride, 3 * model.stride)
+    check_size(*size, model.stride)
+    logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, *size, 3)))
+    assert logits.shape == (1, *size, 1)
+
+
+def test_classes_that_are_not_known_yet_are_asked_for():
+    with pytest.raises(InputError, match="give a number"):
+        init(UNet(SMALL))
