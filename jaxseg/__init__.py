@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxseg.losses import CrossEntropy
     from jaxseg.models.unet import UNet
     from jaxseg.optim import Adam
+    from jaxseg.pth import read_pth, write_pth
 
 __version__ = "0.1.0"
 
@@ -31,9 +32,11 @@ _HOME = {
     "eval_batches": "jaxseg.data.loader",
     "load_config": "jaxseg.config",
     "open_split": "jaxseg.data.samples",
+    "read_pth": "jaxseg.pth",
     "train": None,
     "train_batches": "jaxseg.data.loader",
     "visualize": None,
+    "write_pth": "jaxseg.pth",
 }
 """Where each public name lives (None: it is a module), so that JAX is imported when first needed."""
 

@@ -132,8 +132,9 @@ def evaluate_all(
         result, prediction = compiled.evaluate(state, jax.device_put(loaded.batch, compiled.layout.batch))
         result = jax.device_get(result)
         totals = totals.add(float(result.loss), int(result.pixels), result.confusion)
-        for place in np.flatnonzero(loaded.batch.weight)[: keep - len(shown)]:
-            image, truth = loaded.batch.image[place], loaded.batch.mask[place]
-            shown.append(Shown(np.asarray(image), np.asarray(truth), np.asarray(prediction[place])))
+        places = np.flatnonzero(loaded.batch.weight)[: keep - len(shown)]
+        if len(places):
+            arrays = (np.asarray(array)[places] for array in (loaded.batch.image, loaded.batch.mask, prediction))
+            shown += map(Shown, *arrays)
         bar.update()
     return totals, shown

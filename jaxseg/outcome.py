@@ -12,9 +12,9 @@ from jaxseg.loop import Shown
 from jaxseg.models.table import count_parameters, layer_table
 from jaxseg.pictures import panel
 from jaxseg.plots import save_loss_curves
-from jaxseg.sheets import save_predictions
 from jaxseg.pth import write_pth
 from jaxseg.run import RunFolder, read_lines, write_json, write_whole
+from jaxseg.sheets import save_predictions
 from jaxseg.step import SCALE, TrainState
 from jaxseg.torch_weights import to_state_dict
 

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.ticker import MaxNLocator
 
 DPI = 256  # a power of two: a whole number of pixels is exact in inches
@@ -67,7 +69,14 @@ def write_figure(path: str | Path, figure: Figure) -> None:
 
 def text_style(colour: str = INK) -> dict[str, Any]:
     """Text drawn as it stands, whatever the reader's matplotlibrc: a `$` in a class name starts no formula."""
-    return {"color": colour, "family": "DejaVu Sans", "usetex": False, "parse_math": False}
+    return {"color": colour, "family": _families(), "usetex": False, "parse_math": False}
+
+
+@cache
+def _families() -> list[str]:
+    """matplotlib's own font, then whatever this machine has for Chinese, Japanese and Korean."""
+    wide = ("CJK", "YaHei", "PingFang", "Hiragino Sans", "Yu Gothic", "Malgun", "WenQuanYi")
+    return ["DejaVu Sans", *(name for name in sorted(get_font_names()) if any(word in name for word in wide))]
 
 
 def _curve(axes: Axes, points: Sequence[tuple[float, float]], label: str, colour: str, line: str) -> None:

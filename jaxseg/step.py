@@ -1,6 +1,7 @@
 """One training step and one evaluation step, as pure functions of state and batch."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -53,7 +54,10 @@ def create_state(
 def train_step(
     state: TrainState, batch: Batch, *, model: UNet, optimizer: optax.GradientTransformation, loss: Loss
 ) -> tuple[TrainState, StepResult]:
-    """One update from one batch; the result describes the weights before it."""
+    """One update from one batch; the result describes the weights before it.
+
+    A batch without a valid pixel leaves all but the step number as it was: normalisation has no statistics of it.
+    """
     valid = valid_pixels(batch)
 
     def objective(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
@@ -63,8 +67,9 @@ def train_step(
 
     (value, (logits, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), judge(value, logits, batch, valid)
+    new = TrainState(state.step, optax.apply_updates(state.params, updates), batch_stats, opt_state)
+    kept = jax.tree.map(partial(jnp.where, valid.any()), new, state)
+    return kept._replace(step=state.step + 1), judge(value, logits, batch, valid)
 
 
 def eval_step(

@@ -1,4 +1,6 @@
-"""Names and layouts: jaxseg's parameters to a PyTorch state dict and back."""
+"""Names and layouts: jaxseg's parameters as a PyTorch state dict."""
+
+from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
@@ -19,7 +21,7 @@ def to_state_dict(params: PyTree, batch_stats: PyTree, *, batches: int = 0) -> d
     for path in sorted(found, key=place):
         *module, leaf = path
         value = np.asarray(found[path])
-        state[".".join([*module, SUFFIX[leaf]])] = np.ascontiguousarray(value.transpose(permutation(path, value)))
+        state[".".join([*module, SUFFIX[leaf]])] = np.array(value.transpose(permutation(path, value)), order="C")
         if leaf == "var":
             state[".".join([*module, "num_batches_tracked"])] = np.asarray(batches, np.int64)
     return state
@@ -31,7 +33,7 @@ def permutation(path: tuple[str, ...], value: np.ndarray) -> tuple[int, ...]:
     return UPCONV_TO_TORCH if path[0].startswith("upconv") else CONV_TO_TORCH
 
 
-def leaves(tree: PyTree, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], np.ndarray]:
+def leaves(tree: PyTree, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     if not isinstance(tree, dict):
         return {path: tree}
     return {p: leaf for key, child in tree.items() for p, leaf in leaves(child, (*path, key)).items()}

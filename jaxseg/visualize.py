@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def draw_samples(config: Config, out: Path, count: int = 25, split: Split = "train") -> list[Path]:
-    """Write `count` pictures, image beside mask, named by image id, and `grid.png` with the first 25; returns the paths.
+    """Write `count` pictures, image beside mask, named by image id, and `grid.png` of the first 25; returns the paths.
 
     Raises:
         InputError: if the data can't be used.
@@ -50,6 +50,10 @@ def draw_samples(config: Config, out: Path, count: int = 25, split: Split = "tra
         raise InputError(f"--count {count}: give at least 1.")
     samples = open_split(config.data, split)
     places = np.unique(np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int))
+    where = "the embedded sample, since no data.root is given" if config.data.uses_sample else "as given"
+    print(f"Data ({where}): {samples.files.json}")
+    for line in samples.index.warnings():
+        print(f"warning: {line}")
     images, masks, captions, paths = [], [], [], []
     with progress_bar(len(places), "pictures") as bar:
         for place in places:
@@ -65,9 +69,12 @@ def draw_samples(config: Config, out: Path, count: int = 25, split: Split = "tra
                 images.append(image)
                 masks.append(mask)
                 captions.append(name)
+    if not paths:
+        raise InputError(f"None of the {len(places)} images chosen from {samples.files.images} can be read.")
     names = samples.table.names[1:]
     save_samples(out / "grid.png", images, masks, class_names=names, captions=captions, columns=5)
-    print(f"{len(paths)} pictures and grid.png are in {out}/ ({split} split; {', '.join(names)})")
+    left_out = f"; {len(places) - len(paths)} could not be read" if len(paths) < len(places) else ""
+    print(f"{len(paths)} pictures and grid.png are in {out}/ ({split} split; {', '.join(names)}{left_out})")
     return [*paths, out / "grid.png"]
 
 

@@ -64,6 +64,7 @@ def test_it_says_what_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         {},
         {"widths": (8, 16)},
+        {"widths": (8, 16), "height": 8, "width": 512},
         {"widths": (8, 16, 32), "norm": "batch"},
         {"widths": (64, 64, 64, 64)},
         {"widths": (8, 32, 128, 512, 1024), "out_channels": 255},

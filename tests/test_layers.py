@@ -16,8 +16,9 @@ ORDER = (
     ("data.loader",),
     ("step",),
     ("sharding", "checkpoint", "torch_weights"),
+    ("pth.unpickle",),
     ("pth.tensors",),
-    ("pth.containers", "pth.unpickle"),
+    ("pth.containers",),
     ("pth.read", "pth.write"),
     ("pth",),
     ("pictures",),
@@ -27,9 +28,9 @@ ORDER = (
     ("logs",),
     ("config",),
     ("loop",),
-    ("outcome",),
+    ("outcome", "story"),
     ("train", "visualize"),
-    ("__main__", "__init__"),
+    ("__main__", "__init__", "data", "models"),
 )
 OWNERS = {"flax": "models.", "orbax": "checkpoint", "grain": "data.loader"}
 

@@ -21,7 +21,9 @@ def run(settings: Adam, params, gradients):
 
 
 @needs_torch
-@pytest.mark.parametrize("settings", [Adam(), Adam(learning_rate=3e-2, b1=0.7, b2=0.95, eps=1e-3)], ids=["default", "other"])
+@pytest.mark.parametrize(
+    "settings", [Adam(), Adam(learning_rate=3e-2, b1=0.7, b2=0.95, eps=1e-3)], ids=["default", "other"]
+)
 def test_the_trajectory_is_torchs(settings):
     rng = np.random.default_rng(0)
     start = rng.normal(size=(20,)).astype(np.float32)

@@ -1,6 +1,8 @@
 """Curves are drawn from whatever a run recorded, and files are whole or absent."""
 
 import math
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -109,20 +111,32 @@ def test_the_ending_gives_the_format(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(start)
 
 
-def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def half_written(file: Path, data: bytes) -> int:
+    with file.open("wb") as out:
+        out.write(data[: len(data) // 2])
+    raise OSError(28, "No space left on device")
+
+
+def not_moved(_from: Path, _to: Path) -> None:
+    raise OSError(13, "Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "failing"), [(Path, "write_bytes", half_written), (os, "replace", not_moved)]
+)
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: object, name: str, failing: Callable
+) -> None:
     path = tmp_path / "curves.png"
     path.write_bytes(b"old")
-    half = Path.write_bytes
-
-    def full_disk(file: Path, data: bytes) -> int:
-        half(file, data[: len(data) // 2])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(where, name, failing)
+    with pytest.raises(OSError, match=r"No space left|Permission denied"):
         write_figure(path, Figure())
     monkeypatch.undo()
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"curves.png": b"old"}
+
+
+def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="txt"):
         write_figure(tmp_path / "curves.txt", Figure())
-    assert [file.name for file in tmp_path.iterdir()] == ["curves.png"]
+    assert not list(tmp_path.iterdir())

@@ -136,7 +136,7 @@ VIEWS = {
     "expanded": (tensor(offset=2, shape=(4, 3), strides=(0, 1)), np.tile(SIX[2:5], (4, 1))),
     "scalar": (tensor(offset=5, shape=(), strides=()), SIX[5].reshape(())),
     "empty": (tensor(offset=0, shape=(0, 4), strides=(4, 1)), np.zeros((0, 4), np.float32)),
-    "one": (tensor(offset=5, shape=(1, 1), strides=(2**50, 7)), SIX[5:].reshape(1, 1)),
+    "one": (tensor(offset=5, shape=(1, 1), strides=(2**61, 7)), SIX[5:].reshape(1, 1)),
 }
 
 
@@ -159,6 +159,13 @@ def test_big_endian_storages(tmp_path, kind, dtype):
     swapped = values.astype(values.dtype.newbyteorder(">"))
     archive(tmp_path / "x.pth", mapping(w=tensor(stored=storage(kind=kind))), [swapped], order="big")
     assert_same(read_pth(tmp_path / "x.pth").tensors, {"w": values.reshape(2, 3)})
+
+
+def test_any_byte_but_zero_is_true(tmp_path):
+    stored = storage(kind="torch.BoolStorage")
+    archive(tmp_path / "x.pth", mapping(w=tensor(stored=stored)), [np.array([0, 1, 2, 255, 0, 128], np.uint8)])
+    found = read_pth(tmp_path / "x.pth").tensors["w"]
+    assert found.tobytes() == bytes([0, 1, 1, 1, 0, 1])
 
 
 def test_storage_views_of_old_pytorch(tmp_path):

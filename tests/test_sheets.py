@@ -105,7 +105,7 @@ def test_the_legend_names_what_is_shown(texts: list[str]) -> None:
 
 def test_names_are_written_as_they_are(texts: list[str]) -> None:
     image, mask, _ = scene(64, 64)
-    names = ["$5 and $10", "_hidden", r"\frac{", "a name that is much too long for a sheet one picture wide" * 3]
+    names = ["$5 and $10", "_hidden", r"$\frac{$", "a name that is much too long for a sheet one picture wide" * 3]
     save_samples("unused.png", [image], [mask], class_names=names, captions=["000000000001.jpg " * 9])
     assert texts[1:4] == names[:3]
     assert sum(text.endswith("…") for text in texts) == 2, "the caption and the last name are cut"

@@ -90,12 +90,9 @@ def to_variables(network: Any) -> dict[str, dict]:
     return variables
 
 
-def flat(tree: dict, path: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
-    """A nested dict as {"enc1/0/kernel": array}."""
-    found: dict[str, np.ndarray] = {}
+def flat(tree: dict, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A nested dict as {"enc1/0/kernel": leaf}."""
+    found: dict[str, Any] = {}
     for name, child in tree.items():
-        if isinstance(child, dict):
-            found |= flat(child, (*path, name))
-        else:
-            found["/".join((*path, name))] = np.asarray(child)
+        found |= flat(child, (*path, name)) if isinstance(child, dict) else {"/".join((*path, name)): child}
     return found

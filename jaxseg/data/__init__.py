@@ -1,0 +1,1 @@
+"""The data sets: COCO files and images to batches."""

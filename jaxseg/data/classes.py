@@ -51,7 +51,8 @@ def choose_classes(index: CocoIndex, classes: tuple[str, ...] | None, mode: Mode
         raise DataError(f"{index.path}: no class to learn; it has the categories {', '.join(known) or '(none)'}.")
     for name in chosen:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+            folded = {other.casefold(): other for other in known}
+            near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
             hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has: {', '.join(known)}."
             raise DataError(f"{index.path} has no category named {name!r}. {hint}")
         if chosen.count(name) > 1:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 from jaxseg.errors import InputError
 
 BAD, POLYGON, RLE = 0, 1, 2  # kinds of parts
-ABSURD = 10  # a coordinate further out than this many times the image's longer side is no outline
+ABSURD = 10  # a point further out than this many times the image's width or height is no outline
 
 
 class DataError(InputError):
@@ -99,12 +98,17 @@ class CocoIndex:
         owner = np.repeat(np.arange(len(self.annotation_id)), np.diff(self.part_offsets))
         return self.annotation_id[np.unique(owner[self.part_kind == BAD])]
 
+    def empty_annotations(self) -> Int64[np.ndarray, " empty"]:
+        """Ids of the annotations that have no segmentation at all, such as those of a file of boxes."""
+        return self.annotation_id[np.diff(self.part_offsets) == 0]
+
     def warnings(self) -> list[str]:
         """What in the file will not be drawn, a line a kind."""
         kinds = {
             "have a part that can't be drawn (not finite, too short, absurdly far out, wrong run lengths): left out": (
                 self.bad_annotations()
             ),
+            "have no segmentation: nothing is drawn": self.empty_annotations(),
             "belong to images that the file does not list: left out": self.orphans,
             "have a category that the file does not list: see data.unknown_category": (
                 self.annotation_id[self.annotation_category < 0]
@@ -150,7 +154,7 @@ def build(content: Any, path: Path, digest: str) -> CocoIndex:
         if not (0 < h < 2**31 and 0 < w < 2**31):
             raise DataError(f"{path}: image {image} has height {h}, width {w}; both must be positive.")
 
-    positions = [image_position.get(a.get("image_id"), -1) for a in annotations]
+    positions = [position_of(a.get("image_id"), image_position) for a in annotations]
     orphans = [field(a, "id", int, path) for a, p in zip(annotations, positions, strict=True) if p < 0]
     order = np.argsort(np.asarray(positions, np.int64), kind="stable")[len(orphans) :]
 
@@ -171,7 +175,9 @@ def build(content: Any, path: Path, digest: str) -> CocoIndex:
         name_offsets=offsets([len(n) for n in names]),
         annotation_offsets=offsets(counts),
         annotation_id=np.asarray([field(a, "id", int, path) for a in ordered], np.int64),
-        annotation_category=np.asarray([category_position.get(a.get("category_id"), -1) for a in ordered], np.int32),
+        annotation_category=np.asarray(
+            [position_of(a.get("category_id"), category_position) for a in ordered], np.int32
+        ),
         annotation_crowd=np.asarray([bool(a.get("iscrowd", 0)) for a in ordered], np.bool_),
         part_offsets=offsets(parts.per_annotation),
         part_kind=np.frombuffer(bytes(parts.kinds), np.uint8),
@@ -195,7 +201,7 @@ class Parts:
             return
         polygons = segmentation if isinstance(segmentation, list) else []
         for polygon in polygons:
-            good = is_outline(polygon, float(ABSURD * max(height, width)))
+            good = is_outline(polygon, ABSURD * height, ABSURD * width)
             self.append(POLYGON if good else BAD, polygon if good else ())
         self.per_annotation.append(len(polygons))
 
@@ -205,13 +211,13 @@ class Parts:
         self.lengths.append(len(values))
 
 
-def is_outline(polygon: Any, bound: float) -> bool:
+def is_outline(polygon: Any, far_y: int, far_x: int) -> bool:
     """True if pycocotools can draw it: at least three points, finite, and not absurdly far out."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         return False
     if not all(type(value) in (float, int) for value in polygon):
         return False
-    return all(-bound <= value <= bound for value in polygon)  # false for NaN too
+    return all(-far_x <= x <= far_x for x in polygon[::2]) and all(-far_y <= y <= far_y for y in polygon[1::2])
 
 
 def run_lengths(segmentation: dict, height: int, width: int) -> np.ndarray | None:
@@ -231,7 +237,7 @@ def run_lengths(segmentation: dict, height: int, width: int) -> np.ndarray | Non
 
 def decompress(counts: str) -> np.ndarray | None:
     """COCO's compressed RLE string to run lengths: five bits a character, differences from the run before last."""
-    code = np.frombuffer(counts.encode(), np.uint8).astype(np.int64) - 48
+    code = np.frombuffer(counts.encode(errors="surrogatepass"), np.uint8).astype(np.int64) - 48
     if not code.size or code.min() < 0 or code.max() > 63 or code[-1] & 32:
         return None
     starts = np.flatnonzero(np.concatenate([[True], (code[:-1] & 32) == 0]))
@@ -268,11 +274,24 @@ def table(content: Any, key: str, path: Path) -> list[dict]:
 
 def field(row: dict, key: str, kind: type, path: Path) -> Any:
     value = row.get(key)
-    if kind is int and isinstance(value, float) and math.isfinite(value) and value == int(value):
+    if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)  # some tools write 640.0
-    if type(value) is kind:
+    if kind is int and type(value) is int and abs(value) < 2**63:
         return value
-    raise DataError(f"{path}: expected {key!r} to be of type {kind.__name__}, found {value!r} in {str(row)[:120]}.")
+    if kind is str and type(value) is str and is_text(value):
+        return value
+    expected = "a whole number" if kind is int else "text"
+    raise DataError(f"{path}: expected {key!r} to be {expected}, found {value!r} in {str(row)[:120]}.")
+
+
+def is_text(value: str) -> bool:
+    """False for half a surrogate pair, which JSON allows and no file name can hold."""
+    return value == value.encode(errors="ignore").decode()
+
+
+def position_of(id_: Any, positions: dict[Any, int]) -> int:
+    """-1 for an id that the file does not list, and for what is no id."""
+    return positions.get(id_, -1) if isinstance(id_, int | float) else -1
 
 
 def unique_positions(ids: list[int], what: str, path: Path) -> dict[int, int]:

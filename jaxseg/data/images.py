@@ -28,20 +28,22 @@ def read_image(
                     f"{stored[0]} x {stored[1]}: the masks would not fit. Was it resized or rotated?"
                 )
             mode = "RGB" if channels == 3 else "L"
-            image.draft(mode, (target[1], target[0]))
-            pixels = to_mode(image, mode)
-            pixels = pixels.resize((target[1], target[0]), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
+            size = (target[1], target[0])
+            # A reduced JPEG is rounded up to whole pixels; `box` is the part of it that the image fills.
+            reduced = image.draft(mode, size)
+            box = reduced[1] if reduced else None
+            pixels = to_mode(image, mode).resize(size, Image.Resampling.BILINEAR, box)
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise almost anything on a broken file
         reason = "no such file" if isinstance(error, FileNotFoundError) else error
         raise DataError(f"{path} can't be read as an image: {reason}.") from error
     return np.asarray(pixels).reshape(*target, channels)
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """RGB or L, 8 bits; 16-bit greys are scaled, not cut."""
+    """RGB or L, 8 bits; 16-bit greys are scaled, not cut; transparency is left out."""
     if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.float32) / 257
         return Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8)).convert(mode)
-    return image.convert(mode)
+    return (image.convert("RGBA") if image.mode == "P" else image).convert(mode)

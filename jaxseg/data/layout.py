@@ -15,10 +15,10 @@ class Files(NamedTuple):
     images: Path
 
 
-def in_coco_root(root: Path, split: Split) -> Files:
+def in_coco_root(root: Path, images: Path | None, split: Split) -> Files:
     """The files of a split under a root in COCO's layout.
 
-    `annotations/instances_<split>*.json` with `images/<same ending>/` or `<same ending>/`.
+    `annotations/instances_<split>*.json` with `images/<same ending>/` or `<same ending>/`, or the given folder.
 
     Raises:
         DataError: saying what was expected where, and how to get it.
@@ -27,18 +27,17 @@ def in_coco_root(root: Path, split: Split) -> Files:
         raise DataError(f"data.root {root} is not a folder.\n{how_to_get_coco(root)}")
     found = sorted((root / "annotations").glob(f"instances_{split}*.json"))
     if not found:
+        share = f", or take a part of the training file by --data.{split}-fraction 0.2" if split != "train" else ""
         raise DataError(
             f"{root / 'annotations'} holds no instances_{split}*.json. Name it by --data.{split}-json and "
-            f"--data.{split}-images, or take a part of the training file by --data.{split}-fraction 0.2.\n"
-            f"{how_to_get_coco(root)}"
+            f"--data.{split}-images{share}.\n{how_to_get_coco(root)}"
         )
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise DataError(f"{root / 'annotations'} holds {names}: choose one by --data.{split}-json.")
-    ending = found[0].stem.removeprefix("instances_")
-    for images in (root / "images" / ending, root / ending):
-        if images.is_dir():
-            return Files(found[0], images)
+    if images is not None or by_layout(found[0]):
+        return given(found[0], images, split)
+    ending = ending_of(found[0])
     raise DataError(
         f"No images folder for {found[0].name}: expected {root / 'images' / ending} or {root / ending}. "
         f"Unpack {ending}.zip there, or name the folder by --data.{split}-images."
@@ -46,17 +45,27 @@ def in_coco_root(root: Path, split: Split) -> Files:
 
 
 def given(json: Path, images: Path | None, split: Split) -> Files:
-    """The files named one by one; images lie beside the JSON unless their folder is given.
+    """The files named one by one; images whose folder is not given lie by COCO's layout, or else beside the JSON.
 
     Raises:
         DataError: if either is missing.
     """
     if not json.is_file():
         raise DataError(f"data.{split}_json {json} is not a file. Give the path of a COCO instances file.")
-    folder = json.parent if images is None else images
+    folder = (by_layout(json) or json.parent) if images is None else images
     if not folder.is_dir():
         raise DataError(f"data.{split}_images {folder} is not a folder. Give the folder that holds the images.")
     return Files(json, folder)
+
+
+def by_layout(json: Path) -> Path | None:
+    """The images folder that COCO's layout has for an annotations file, if it is there."""
+    root, ending = json.absolute().parent.parent, ending_of(json)
+    return next((folder for folder in (root / "images" / ending, root / ending) if folder.is_dir()), None)
+
+
+def ending_of(json: Path) -> str:
+    return json.stem.removeprefix("instances_")
 
 
 def how_to_get_coco(root: Path) -> str:

@@ -28,6 +28,8 @@ def steps_per_epoch(samples: Samples, batch_size: int) -> int:
     Raises:
         DataError: if the split is smaller than one batch.
     """
+    if batch_size < 1:
+        raise DataError(f"batch_size is {batch_size}: take at least 1.")
     if len(samples) < batch_size:
         raise DataError(f"batch_size {batch_size} is more than the {len(samples)} training images: take at most that.")
     return len(samples) // batch_size
@@ -38,7 +40,12 @@ def train_batches(samples: Samples, batch_size: int, *, seed: int, start: int = 
     """Endless batches from step `start` on: each epoch shuffled anew, no batch spanning two.
 
     The n-th batch depends on the samples, `batch_size` and `seed` alone, not on threads or workers.
+
+    Raises:
+        DataError: for a negative seed.
     """
+    if seed < 0:
+        raise DataError(f"seed is {seed}: expected at least 0.")
     dataset = grain.MapDataset.source(samples).seed(seed).shuffle().batch(batch_size, drop_remainder=True).repeat()
     with opened(dataset[start:], samples) as batches:
         yield batches
@@ -69,9 +76,14 @@ def opened(dataset: grain.MapDataset, samples: Samples) -> Iterator[Iterator[Loa
         iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     iterator = iter(iterable)
     try:
-        yield map(to_loaded, iterator)
+        yield map(to_loaded, map(copied, iterator) if workers else iterator)
     finally:
         iterator.close()  # pyright: ignore[reportAttributeAccessIssue]  workers would outlive us
+
+
+def copied(record: Any) -> Any:
+    """Out of the memory shared with the workers, which nobody frees if the program ends while a batch is held."""
+    return {key: np.array(value) for key, value in record.items()}
 
 
 def to_loaded(record: Any) -> Loaded:

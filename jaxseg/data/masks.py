@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -90,7 +90,7 @@ def region(
     return covered
 
 
-def rles(annotation: Annotation, full: tuple[int, int]) -> list[dict]:
+def rles(annotation: Annotation, full: tuple[int, int]) -> list[Any]:
     """The annotation's parts in pycocotools' form, at full size."""
     parts = coco_mask.frPyObjects([p.tolist() for p in annotation.polygons], *full) if annotation.polygons else []
     if annotation.rle is not None:
@@ -98,7 +98,7 @@ def rles(annotation: Annotation, full: tuple[int, int]) -> list[dict]:
     return parts
 
 
-def decode(parts: list[dict]) -> Bool[np.ndarray, "height width"] | Literal[False]:
+def decode(parts: list[Any]) -> Bool[np.ndarray, "height width"] | Literal[False]:
     """The union of the parts; False, which paints nothing, for none."""
     return coco_mask.decode(coco_mask.merge(parts)).astype(np.bool_) if parts else False
 

@@ -32,7 +32,8 @@ _ID = {category["name"]: category["id"] for category in CATEGORIES}
 _SIZES = ((320, 240), (240, 320), (320, 214), (216, 304), (288, 232), (340, 256), (256, 256))
 _SCENES = {3: "distractors", 6: "crowd", 9: "empty"}  # by the image's number modulo 12; the others are mixed
 _GREY = 11
-_SPECK = 1  # pixel: parts and holes of no more are left out
+_SPECK = 1  # pixel: parts of no more are left out
+_HOLE = 0.01  # of the area of a mask: smaller holes are filled
 _SMALLEST = 20  # pixels: a thing of which less is seen is not annotated
 
 
@@ -98,7 +99,7 @@ def write_sample(root: Path, *, train: int = TRAIN, val: int = VAL, seed: int = 
         pixels, instances = draw_image(seed, split, index)
         name = f"{number:012d}.jpg"
         Image.fromarray(pixels).save(root / "images" / split / name, quality=88)
-        annotations = [annotation for annotation in map(_annotation, instances) if annotation["area"] >= _SMALLEST]
+        annotations = [annotation for annotation in map(_annotation, instances) if annotation]
         height, width = pixels.shape[:2]
         return {"license": 1, "file_name": name, "height": height, "width": width, "id": number}, annotations
 
@@ -136,7 +137,8 @@ def draw_image(
     return np.asarray(Image.fromarray(pixels).convert("L")) if index % 12 == _GREY else pixels, instances
 
 
-def _annotation(instance: scenes.Instance) -> dict[str, Any]:
+def _annotation(instance: scenes.Instance) -> dict[str, Any] | None:
+    """Its part of the JSON, the ids apart; None for a thing that is hidden or as good as hidden."""
     height, width = instance.mask.shape
     if instance.crowd:
         column_major = instance.mask.ravel(order="F")
@@ -146,7 +148,9 @@ def _annotation(instance: scenes.Instance) -> dict[str, Any]:
         encoded = rle.frPyObjects(segmentation, height, width)
     else:
         segmentation = outlines(instance.mask)
-        encoded = rle.merge(rle.frPyObjects(segmentation or [[0.0] * 6], height, width))
+        if not segmentation or instance.mask.sum() < _SMALLEST:
+            return None
+        encoded = rle.merge(rle.frPyObjects(segmentation, height, width))
     return {
         "category_id": _ID[instance.name],
         "segmentation": segmentation,
@@ -165,11 +169,11 @@ def outlines(mask: Bool[np.ndarray, "height width"]) -> list[list[float]]:
     for loop in _loops(mask):
         x, y = loop.T
         area = (x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2  # negative around a hole
-        if area <= -_SPECK:
+        if -area > _HOLE * mask.sum():
             columns = np.arange(mask.shape[1]) < int(x.mean())
             return outlines(mask & columns) + outlines(mask & ~columns)
         if area >= _SPECK:
-            tolerance = min(0.45, math.sqrt(area) / 40)  # under half a pixel, so that no straight side moves
+            tolerance = min(0.45, math.sqrt(area) / 80)  # under half a pixel, so that no straight side moves
             polygons.append(_simplify(loop, tolerance).ravel().tolist())
     return polygons
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -17,6 +17,7 @@ from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown, dr
 from jaxseg.data.sample import sample_root
 
 FAULT_BYTES = 400
+PATHS = ("root", "_json", "_images")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Data:
         height: of what the network sees, in pixels.
         width: of what the network sees, in pixels.
         channels: 3 for RGB, 1 for grey.
-        overlap: `max_index`: the higher class wins a pixel. `smallest_on_top`, `last_on_top` (in the file): that object.
+        overlap: `max_index`: the higher class wins a pixel. `smallest_on_top`, `last_on_top`: that object.
         crowds: crowd regions as `foreground`, as `void` (count nowhere), or `drop` (background).
         unknown_category: an annotation whose category the file does not list, as `background`, `void` or `error`.
         rasterize: outlines scaled and drawn at the `target` size, or drawn at `full` size and reduced.
@@ -71,10 +72,18 @@ class Data:
     threads: int = 4
     workers: int = 0
 
+    def __post_init__(self) -> None:
+        """A config file may write paths as text and classes as a list."""
+        for name, value in vars(self).items():
+            if isinstance(value, str) and name.endswith(PATHS):
+                object.__setattr__(self, name, Path(value))
+        if isinstance(self.classes, list):
+            object.__setattr__(self, "classes", tuple(self.classes))
+
     @property
     def uses_sample(self) -> bool:
         """True if no data set is named, which means the embedded sample."""
-        return self.root is None and self.train_json is None and self.val_json is None
+        return self.root is self.train_json is self.val_json is self.test_json is None
 
     @property
     def rules(self) -> MaskRules:
@@ -114,8 +123,8 @@ class Samples:
         """The class of each of the file's categories."""
         return self.table.lookup(self.index)
 
-    def __getitem__(self, place: int) -> Sample:
-        position = int(self.positions[place])
+    def __getitem__(self, index: int) -> Sample:
+        position = int(self.positions[index])
         image_id = int(self.index.image_id[position])
         fault = self.known_faults.get(image_id, "")
         if not fault:
@@ -146,7 +155,7 @@ class Samples:
 
     def sample(self, image: np.ndarray, mask: np.ndarray, image_id: int, fault: str = "") -> Sample:
         text = np.zeros(FAULT_BYTES, np.uint8)
-        raw = fault.encode()[:FAULT_BYTES]
+        raw = fault.encode(errors="replace")[:FAULT_BYTES]
         text[: len(raw)] = np.frombuffer(raw, np.uint8)
         weight = np.asarray(0 if fault else 1, np.float32)
         return Sample(image=image, mask=mask, weight=weight, image_id=np.asarray(image_id, np.int64), fault=text)
@@ -160,38 +169,56 @@ def open_split(
     Raises:
         DataError: if files are missing or wrong, a class is unknown, or no image is left.
     """
+    check_settings(data)
     files, part = locate(data, split)
     index = read_index(files.json)
     table = table or choose_classes(index, data.classes, data.mode)
-    check_unknown(index, data)
+    check_categories(index, table, data)
     positions = np.arange(len(index)) if data.classes is None else images_with(index, table)
     if part is not None:
         positions = np.intersect1d(positions, fraction_of(index, part, data))
     if not len(positions):
         raise DataError(
             f"{files.json}: none of its {len(index)} images is left in split {split!r} with the classes "
-            f"{', '.join(table.drawn)}. Choose other classes by --data.classes, or another split."
+            f"{', '.join(table.drawn)}. Choose other classes by --data.classes{', or other shares' if part else ''}."
         )
     return Samples(data, files, index, table, positions.astype(np.int64), known_faults or {})
+
+
+def check_settings(data: Data) -> None:
+    """What a config file can get wrong; a command line can't."""
+    for name, hint in get_type_hints(Data).items():
+        value, choices = getattr(data, name), get_args(hint)
+        if get_origin(hint) is Literal and value not in choices:
+            raise DataError(f"data.{name} is {value!r}: expected {' or '.join(map(repr, choices))}.")
+    if isinstance(data.classes, str):
+        raise DataError(f"data.classes is the text {data.classes!r}: one class is written ({data.classes!r},).")
+    least = {"height": 1, "width": 1, "threads": 0, "workers": 0, "split_seed": 0}
+    for name, bound in least.items():
+        if getattr(data, name) < bound:
+            raise DataError(f"data.{name} is {getattr(data, name)}: expected at least {bound}.")
 
 
 def locate(data: Data, split: Split) -> tuple[Files, Split | None]:
     """The files of a split, and which part of them it is (None: all)."""
     fractions = {"train": 0.0, "val": data.val_fraction, "test": data.test_fraction}
-    if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
+    jsons = {"train": data.train_json, "val": data.val_json, "test": data.test_json}
+    folders = {"train": data.train_images, "val": data.val_images, "test": data.test_images}
+    if not (min(fractions.values()) >= 0 and sum(fractions.values()) < 1):
         raise DataError("data.val_fraction and data.test_fraction must be at least 0 and leave images to train on.")
+    for name, fraction in fractions.items():
+        if fraction and jsons[name]:
+            raise DataError(f"data.{name}_json and data.{name}_fraction both say what the {name} split is: give one.")
     divided = fractions[split] > 0 or (split == "train" and sum(fractions.values()) > 0)
     source: Split = "train" if divided else split
-    json = {"train": data.train_json, "val": data.val_json, "test": data.test_json}[source]
-    images = {"train": data.train_images, "val": data.val_images, "test": data.test_images}[source]
+    json, images = jsons[source], folders[source]
     if json is not None:
         return given(json, images, source), split if divided else None
-    if data.root is None and not data.uses_sample:
-        raise DataError(
-            f"data.{source}_json is not given: name it, or a share by data.{source}_fraction, or data.root."
-        )
-    files = in_coco_root(sample_root() if data.root is None else data.root, source)
-    return (files if images is None else given(files.json, images, source)), split if divided else None
+    if data.root is None and (images is not None or not data.uses_sample):
+        share = f", or a share of the training file by data.{source}_fraction" if source != "train" else ""
+        raise DataError(f"data.{source}_json is not given: name it, or data.root{share}.")
+    root = sample_root() if data.root is None else data.root
+    return in_coco_root(root, images, source), split if divided else None
 
 
 def fraction_of(index: CocoIndex, part: Split, data: Data) -> Int64[np.ndarray, " positions"]:
@@ -202,7 +229,10 @@ def fraction_of(index: CocoIndex, part: Split, data: Data) -> Int64[np.ndarray, 
     return {"test": order[:test], "val": order[test:val], "train": order[val:]}[part]
 
 
-def check_unknown(index: CocoIndex, data: Data) -> None:
+def check_categories(index: CocoIndex, table: ClassTable, data: Data) -> None:
+    if not table.lookup(index).any():
+        names = ", ".join(category.name for category in index.categories) or "(none)"
+        raise DataError(f"{index.path} has none of the classes {', '.join(table.drawn)}; its categories are: {names}.")
     unknown = index.annotation_id[index.annotation_category < 0]
     if data.unknown_category == "error" and len(unknown):
         raise DataError(

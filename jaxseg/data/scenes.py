@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 FOREGROUND, DISTRACTORS = ("laptop", "tv", "cell phone"), ("book", "microwave")
 
@@ -157,11 +157,12 @@ def surface(rng: Random, kinds: tuple[str, ...], side: int = 400) -> Image.Image
         for row in range(rows if columns > 1 else 0):  # those of bricks, more rows than columns, are staggered
             x = (np.arange(side) / side * columns + (0.5 if row % 2 and rows > 2 * columns else 0)) % 1
             value[side * row // rows : side * (row + 1) // rows, x < 2.5 * columns / side] *= 0.7
-    levels = np.clip(value * 128, 0, 255).astype(np.uint8)
-    levels = np.concatenate([levels, levels[:, ::-1]], axis=1)
-    grey = Image.fromarray(np.concatenate([levels, levels[::-1]]))
-    bands = [grey.point([min(255, level * colour // 128) for level in range(256)]) for colour in tint(rng, *hsv)]
-    return Image.merge("RGBa", [*bands, Image.new("L", grey.size, 255)])
+    shades = np.outer(np.arange(256) / 128, (*tint(rng, *hsv), 255)).clip(0, 255).astype(np.uint8)
+    shades[:, 3] = 255
+    pixels = shades.view(np.uint32)[:, 0][np.clip(value * 128, 0, 255).astype(np.uint8)]
+    pixels = np.concatenate([pixels, pixels[:, ::-1]], axis=1)
+    pixels = np.concatenate([pixels, pixels[::-1]])
+    return Image.frombytes("RGBa", (2 * side, 2 * side), pixels.tobytes())
 
 
 def block(size: list[float], lift: float, front: Image.Image, side: Image.Image, glows: bool = False) -> list[Face]:
@@ -185,9 +186,21 @@ def flat(wide: float, high: float, thick: float, layers: list[Image.Image]) -> l
     return slab(np.array((-wide / 2, high / 2, 0.02)), wide, np.array((0.0, -high, 0.0)), thick, layers)
 
 
-def alight(faces: list[Face]) -> list[Face]:
-    """A slab with a front that glows."""
-    return [*faces[:-1], faces[-1]._replace(glows=True)]
+def case(corner: Point, wide: float, down: Point, thick: float, layers: list[Image.Image]) -> list[Face]:
+    """A slab with walls, which can be seen from any side; its front glows."""
+    *faces, front = slab(corner, wide, down, thick, layers)
+    across, up, wall = front.across, front.corner - corner, layers[-2].crop((30, 30, 40, 40))
+    for side in (corner, corner + across):
+        faces.append(Face(side + 0.07 * down, up, 0.86 * down, wall))
+    for side in (corner, corner + down):
+        faces.append(Face(side + 0.14 * across, 0.72 * across, up, wall))
+    return [*faces, front._replace(glows=True)]
+
+
+def pose(faces: list[Face], turn: float, place: list[float]) -> list[Face]:
+    """The faces turned about the vertical axis, then moved."""
+    spin = np.array([[math.cos(turn), -math.sin(turn), 0], [math.sin(turn), math.cos(turn), 0], [0, 0, 1]])
+    return [f._replace(corner=spin @ f.corner + place, across=spin @ f.across, down=spin @ f.down) for f in faces]
 
 
 def tv(rng: Random) -> Thing:
@@ -200,29 +213,30 @@ def tv(rng: Random) -> Thing:
     faces = block([wide, deep, high], foot, pen.image, side, True)
     if foot:
         faces += block([0.5, 0.3, foot + 0.1], 0.0, side, side) + block([0.4 * wide, 1.4, 0.1], 0.0, side, side)
-    return Thing(faces, wide / 2)
+    return Thing(faces, wide * (0.7 if old else 0.5))
 
 
 def laptop(rng: Random) -> Thing:
     wide, deep, lean = 3.4, 2.35, rng.uniform(0.0, 0.6)
     body = tint(rng, (0, 1), (0, 0.12), (0.55, 0.85) if rng.random() < 0.55 else (0.1, 0.3))
     key = tint(rng, (0, 1), (0, 0.1), (0.05, 0.15) if rng.random() < 0.6 else (0.35, 0.5))
-    deck, lid, back, edge = (Pen(340, 235, c, 0.03) for c in (body, (16, 16, 18), body, shade(body, 0.7)))
+    deck, lid, back = (Pen(340, 235, colour, 0.03) for colour in (body, (16, 16, 18), body))
+    edge = Pen(170, 118, shade(body, 0.7), 0.03)
     deck.grid((0.06, 0.07, 0.95, 0.56), 5, 14, [key], rng)
     deck.box((0.26, 0.47, 0.68, 0.54), key)
     deck.box((0.33, 0.63, 0.67, 0.94), shade(body, 0.9), 0.02)
     lid.box((0.035, 0.05, 0.965, 0.92), screen(rng, 320, 205))
     back.box((0.46, 0.43, 0.54, 0.55), shade(body, 1.4), 0.04)
     rise = np.array((0, math.sin(lean), math.cos(lean))) * 0.96 * deep
-    hinge = np.array((-wide / 2, deep / 2 + 0.08, 0.12))
+    hinge = np.array((-wide / 2, deep / 2, 0.06))
     faces = flat(wide, deep, 0.14, [edge.image] * 3 + [deck.image])
-    faces += alight(slab(hinge + rise, wide, -rise, 0.08, [back.image, edge.image, lid.image]))
+    faces += case(hinge + rise, wide, -rise, 0.08, [back.image, edge.image, lid.image])
     return Thing(faces, 2.0, 0.16)
 
 
 def phone(rng: Random, lying: bool = False) -> Thing:
     body = tint(rng, (0, 1), *(((0, 0.2), (0.07, 0.3)) if rng.random() < 0.5 else ((0.1, 0.7), (0.4, 0.95))))
-    front, edge = Pen(150, 310, body, 0.13), Pen(150, 310, shade(body, 0.7), 0.13)
+    front, edge = Pen(150, 310, body, 0.13), Pen(75, 155, shade(body, 0.7), 0.13)
     if rng.random() < 0.25:  # face down
         front.box((0.06, 0.03, 0.42, 0.2), shade(body, 0.8), 0.08)
         front.grid((0.12, 0.05, 0.4, 0.19), 2, 2, [(20, 20, 24)], rng, 0.4)
@@ -243,13 +257,18 @@ def phone(rng: Random, lying: bool = False) -> Thing:
     lean = 0.0 if lying or rng.random() < 0.7 else rng.uniform(0.9, 1.3)
     rise = 1.55 * np.array((0, math.cos(lean), math.sin(lean)))
     corner = np.array((-0.375, 0, 0.02)) + rise * (0.5, 0.5, 1)
-    return Thing(alight(slab(corner, 0.75, -rise, 0.09, [edge.image] * 4 + [front.image])), 0.75)
+    return Thing(case(corner, 0.75, -rise, 0.09, [edge.image] * 3 + [front.image]), 0.75)
 
 
 def book(rng: Random, standing: bool = False) -> Thing:
     cover, ink = tint(rng, (0, 1), (0.1, 0.8), (0.15, 0.9)), tint(rng, (0, 1), (0, 0.5), (0.1, 1.0))
     wide, high, thick = rng.uniform((1.3, 1.9, 0.12), (1.9, 2.6, 0.45))
-    front, edge, leaf, spine = (Pen(180, 250, c) for c in (cover, shade(cover, 0.8), cover, cover))
+    front, leaf, spine, edge = (
+        Pen(180, 250, cover),
+        Pen(90, 125, cover),
+        Pen(40, 250, cover),
+        Pen(8, 8, shade(cover, 0.8)),
+    )
     leaf.box((0.06, 0.02, 0.97, 0.98), (226, 219, 200))
     kind = rng.integers(4)
     if kind == 0:
@@ -280,27 +299,37 @@ def microwave(rng: Random) -> Thing:
     return Thing(block([wide, 3.4, 0.58 * wide], 0.05, pen.image, side.image), 0.6 * wide)
 
 
+def drum(radius: float, high: float, colour: Colour, inside: float) -> list[Face]:
+    """A standing cylinder, what is inside its rim as bright as told."""
+    wall, lid = Pen(8, 8, colour), Pen(96, 96, shade(colour, 1.15), 0.5)
+    lid.draw.circle((48, 48), 42, shade(colour, inside))
+    side = 2 * radius * math.tan(math.pi / 20)
+    plank = Face(np.array((-side / 2, -radius, high)), np.array((side, 0, 0)), np.array((0, 0, -high)), wall.image)
+    planks = [pose([plank], k * math.pi / 10, [0.0, 0.0, 0.0])[0] for k in range(20)]
+    return planks + pose(flat(2 * radius, 2 * radius, 0.0, [lid.image]), 0.0, [0.0, 0.0, high])
+
+
 def clutter(rng: Random) -> Thing:
-    """Something without a class: papers, a keyboard, a turned vessel."""
+    """Something without a class: a paper, a keyboard, a bottle or a mug."""
     colour, kind = tint(rng, (0, 1), (0, 0.7), (0.2, 0.95)), rng.integers(4)
     if kind == 0:
         pen = Pen(210, 297, (238, 236, 230))
         pen.grid((0.12, 0.1, 0.88, 0.9), 20, 1, [(120, 120, 130)], rng, 0.6, 0.4)
         return Thing(flat(2.1, 3.0, 0.01, [pen.image]), 1.4)
     if kind == 1:
-        pen, edge = Pen(440, 140, colour, 0.02), Pen(440, 140, shade(colour, 0.7), 0.02)
+        pen, edge = Pen(440, 140, colour, 0.02), Pen(220, 70, shade(colour, 0.7), 0.02)
         pen.grid((0.03, 0.08, 0.99, 0.95), 5, 18, [shade(colour, 0.6)], rng)
         return Thing(flat(4.4, 1.4, 0.15, [edge.image] * 4 + [pen.image]), 2.0)
-    high, wide, bend = rng.uniform((0.8, 0.35, -0.3), (2.0, 0.6, 0.4))
-    disc, hollow = Pen(128, 128, colour, 0.5), Pen(128, 128, colour, 0.5)
-    shadow = ImageChops.multiply(Image.linear_gradient("L").rotate(90).resize((128, 128)), disc.image.getchannel(3))
-    disc.image.paste(shade(colour, 0.3), mask=shadow)
-    hollow.draw.circle((64, 64), 55, shade(colour, 0.3))
-    faces = []
-    for k in range(32):
-        radius = wide * (1 + bend * math.sin(k * 3 / 31))
-        faces += flat(2 * radius, 2 * radius, 0.0, [(hollow if k == 31 else disc).image])
-        faces[-1].corner[2] = high * k / 31
+    high, wide = rng.uniform((0.9, 0.35), (1.7, 0.65))
+    bottle = rng.random() < 0.4
+    faces = drum(wide, high, colour, 1.1 if bottle else 0.3)
+    if bottle:
+        faces += pose(drum(0.4 * wide, 0.6 * high, shade(colour, 0.8), 0.3), 0.0, [0.0, 0.0, high])
+    else:  # a mug, with a handle
+        handle = Pen(60, 90, colour, 0.45)
+        handle.box((0.2, 0.15, 0.8, 0.85), (0, 0, 0, 0), 0.3)
+        up, out = np.array((0, 0, 0.6 * high)), np.array((0.8 * wide, 0, 0))
+        faces.append(Face(0.7 * out + 1.3 * up, out, -up, handle.image))
     return Thing(faces, wide)
 
 
@@ -391,12 +420,6 @@ class Canvas:
         return share
 
 
-def pose(faces: list[Face], turn: float, place: list[float]) -> list[Face]:
-    """The faces turned about the vertical axis, then moved."""
-    spin = np.array([[math.cos(turn), -math.sin(turn), 0], [math.sin(turn), math.cos(turn), 0], [0, 0, 1]])
-    return [f._replace(corner=spin @ f.corner + place, across=spin @ f.across, down=spin @ f.down) for f in faces]
-
-
 def heap(rng: Random, name: str) -> Thing:
     """Too many to outline one by one: books in a row, or phones on display."""
     faces: list[Face] = []
@@ -435,7 +458,9 @@ def arrange(rng: Random, names: list[str], kind: str, canvas: Canvas, size: floa
         placed.append(Placed(name, pose(thing.faces, turn, [x, y, 0.0])))
         if thing.top and kind == "mixed" and rng.random() < 0.4:
             place = [x + math.sin(turn) * 0.4, y - math.cos(turn) * 0.4, thing.top]
-            placed.append(Placed("cell phone", pose(phone(rng, lying=True).faces, rng.uniform(-3, 3), place), len(placed) - 1))
+            placed.append(
+                Placed("cell phone", pose(phone(rng, lying=True).faces, rng.uniform(-3, 3), place), len(placed) - 1)
+            )
     return placed
 
 
@@ -469,9 +494,9 @@ def draw(rng: Random, width: int, height: int, kind: str) -> tuple[UInt8[np.ndar
     instances = []
     for number, thing in enumerate(placed, 1):
         if thing.name:
-            belongs = np.zeros(256, np.uint8)
-            belongs[[number, *(k for k, other in enumerate(placed, 1) if other.on == number - 1)]] = 1
-            inside = belongs[canvas.label]
+            inside = (canvas.label == number).view(np.uint8)
+            for above in [k for k, other in enumerate(placed, 1) if other.on == number - 1]:
+                inside |= canvas.label == above
             mask = inside[::2, ::2] + inside[1::2, ::2] + inside[::2, 1::2] + inside[1::2, 1::2] > 2
             instances.append(Instance(thing.name, mask, kind == "crowd" and number == 1))
     return photograph(rng, canvas, lit, far), instances

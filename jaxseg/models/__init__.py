@@ -1,0 +1,1 @@
+"""The networks; only this folder imports flax."""

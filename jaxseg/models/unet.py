@@ -19,7 +19,7 @@ def uniform_of_fan_in(fan_in: int) -> jax.nn.initializers.Initializer:
     """PyTorch's default for convolutions, weight and bias: uniform in +-1/sqrt(fan_in)."""
     bound = 1 / math.sqrt(fan_in)
 
-    def draw(key: Array, shape: tuple[int, ...], dtype: Any = None, out_sharding: Any = None) -> Array:
+    def draw(key: Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Array:
         return jax.random.uniform(key, shape, dtype or jnp.float32, -bound, bound)
 
     return draw

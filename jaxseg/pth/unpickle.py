@@ -11,6 +11,8 @@ import struct
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
+from jaxseg.errors import InputError
+
 MAX_INSTRUCTIONS = 2_000_000  # a tensor takes about 25
 
 _CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False, b")": ()}
@@ -24,7 +26,7 @@ _EXTENSIONS = {b"\x82": "<B", b"\x83": "<H", b"\x84": "<i"}
 _KEYS = (str, int, float, bool, bytes, type(None))
 
 
-class PthError(ValueError):
+class PthError(InputError):
     """A file that is not a PyTorch checkpoint, or not one that jaxseg reads."""
 
 

@@ -31,14 +31,17 @@ def shapes(model: UNet, channels: int = 3) -> dict:
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, model.stride, model.stride, channels)))
 
 
-def shifted(variables: dict, seed: int = 0) -> dict:
-    """Every number moved at random, so that none is a 0 or a 1 by default; variances stay positive."""
+def random_variables(model: UNet, channels: int = 3, seed: int = 0) -> dict:
+    """Weights of which none is a 0 or a 1 by default, and the size of what passes stays about the same."""
     rng = np.random.default_rng(seed)
 
-    def move(leaf):
-        return np.asarray(leaf * rng.uniform(0.8, 1.2, leaf.shape) + rng.normal(scale=0.02, size=leaf.shape), np.float32)
+    def draw(path, leaf) -> np.ndarray:
+        if path[-1].key in ("scale", "var"):
+            return rng.uniform(0.8, 1.2, leaf.shape).astype(np.float32)
+        size = np.sqrt(2 / np.prod(leaf.shape[:-1])) if leaf.ndim == 4 else 0.1
+        return rng.normal(scale=size, size=leaf.shape).astype(np.float32)
 
-    return jax.tree.map(move, variables)
+    return jax.tree_util.tree_map_with_path(draw, shapes(model, channels))
 
 
 def state_dict(variables: dict) -> dict[str, np.ndarray]:
@@ -63,7 +66,12 @@ def test_the_originals_network_has_31031745_parameters():
 @needs_torch
 @pytest.mark.parametrize(
     ("widths", "channels", "out_channels", "norm"),
-    [((64, 128, 256, 512, 1024), 3, 1, "none"), (SMALL, 1, 3, "none"), (SMALL, 4, 91, "batch"), ((3, 5), 3, 1, "batch")],
+    [
+        ((64, 128, 256, 512, 1024), 3, 1, "none"),
+        (SMALL, 1, 3, "none"),
+        (SMALL, 4, 91, "batch"),
+        ((3, 5), 3, 1, "batch"),
+    ],
 )
 def test_names_and_shapes_are_the_original_state_dicts_both_ways(widths, channels, out_channels, norm):
     tree = shapes(UNet(widths, out_channels=out_channels, norm=norm), channels)
@@ -74,8 +82,8 @@ def test_names_and_shapes_are_the_original_state_dicts_both_ways(widths, channel
     assert list(ours) == list(network.state_dict())
     load_strictly(network, ours)
     for collection, back in to_variables(network).items():
-        there = flat(tree.get(collection, {}))
-        assert {name: value.shape for name, value in flat(back).items()} == {n: v.shape for n, v in there.items()}
+        expected = {name: leaf.shape for name, leaf in flat(tree.get(collection, {})).items()}
+        assert {name: value.shape for name, value in flat(back).items()} == expected
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -128,7 +136,10 @@ def test_first_weights_are_distributed_as_torchs_layer_by_layer(seed):
 
 @needs_torch
 def test_first_normalisation_is_torchs():
-    ours, theirs = state_dict(init(UNet(SMALL, out_channels=1, norm="batch"))), TorchUNet(SMALL, norm="batch").state_dict()
+    ours, theirs = (
+        state_dict(init(UNet(SMALL, out_channels=1, norm="batch"))),
+        TorchUNet(SMALL, norm="batch").state_dict(),
+    )
     normalisation = [name for name in theirs if name.split(".")[1] in "14"]
     assert len(normalisation) == 5 * 5 * 2
     for name in normalisation:
@@ -153,13 +164,15 @@ def test_every_tensor_gets_its_own_numbers_and_every_seed_others():
 def test_upconv_is_torchs_transposed_convolution(inputs, features, height, width):
     x = np.random.default_rng(0).normal(size=(2, height, width, inputs)).astype(np.float32)
     layer = UpConv(features, "float32")
-    variables = shifted(layer.init(jax.random.key(0), jnp.asarray(x)))
+    rng = np.random.default_rng(1)
+    kernel, bias = (rng.normal(size=s).astype(np.float32) for s in ((2, 2, inputs, features), (features,)))
     theirs = torch.nn.ConvTranspose2d(inputs, features, kernel_size=2, stride=2)
     with torch.no_grad():
-        theirs.weight.copy_(torch.from_numpy(variables["params"]["kernel"].transpose(2, 3, 0, 1).copy()))
-        theirs.bias.copy_(torch.from_numpy(variables["params"]["bias"]))
-        expected = theirs(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(layer.apply(variables, jnp.asarray(x)), expected, atol=1e-6)
+        theirs.weight.copy_(torch.tensor(kernel.transpose(2, 3, 0, 1)))
+        theirs.bias.copy_(torch.tensor(bias))
+        expected = theirs(torch.tensor(x.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+    found = layer.apply({"params": {"kernel": kernel, "bias": bias}}, jnp.asarray(x))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @needs_torch
@@ -168,13 +181,12 @@ def test_upconv_is_torchs_transposed_convolution(inputs, features, height, width
     [
         ((8, 12, 16, 20, 24), 3, 1, "none"),
         (SMALL, 1, 4, "none"),
-        (SMALL, 4, 1, "batch"),
-        ((6, 10), 3, 3, "batch"),
+        (SMALL, 4, 3, "batch"),
     ],
 )
 def test_logits_are_torchs(widths, channels, out_channels, norm):
     model = UNet(widths, out_channels=out_channels, norm=norm)
-    variables = shifted(init(model, channels))
+    variables = random_variables(model, channels)
     network = TorchUNet(widths, channels, out_channels, norm).eval()
     load_strictly(network, state_dict(variables))
     images = pixels(1, size=(32, 48), channels=channels)
@@ -186,17 +198,19 @@ def test_logits_are_torchs(widths, channels, out_channels, norm):
     np.testing.assert_allclose(jax.nn.sigmoid(logits), probability.numpy().transpose(0, 2, 3, 1), atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(("dtype", "norm"), [("bfloat16", "none"), ("bfloat16", "batch"), ("float16", "none")])
 def test_half_precision_is_computed_in_and_nothing_else(dtype, norm):
     whole, half = (UNet(SMALL, out_channels=2, norm=norm, dtype=d) for d in ("float32", dtype))
-    variables, image = init(half), scaled(pixels())
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes(half))} == {jnp.dtype("float32")}
+    variables, image = random_variables(half), scaled(pixels())
     layers = nn.Conv | nn.BatchNorm | UpConv
 
     @jax.jit
     def run(variables):
-        keep = {"mutable": ["intermediates", "batch_stats"], "capture_intermediates": lambda m, _: isinstance(m, layers)}
+        keep = {
+            "mutable": ["intermediates", "batch_stats"],
+            "capture_intermediates": lambda m, _: isinstance(m, layers),
+        }
         logits, kept = half.apply(variables, image, train=True, **keep)
         return logits, kept["intermediates"]
 
@@ -219,7 +233,10 @@ def train_pass(model: UNet, variables: dict, images: np.ndarray, valid: np.ndarr
 
     @jax.jit
     def run(variables, image, valid):
-        keep = {"mutable": ["intermediates", "batch_stats"], "capture_intermediates": lambda m, _: isinstance(m, nn.Conv)}
+        keep = {
+            "mutable": ["intermediates", "batch_stats"],
+            "capture_intermediates": lambda m, _: isinstance(m, nn.Conv),
+        }
         logits, kept = model.apply(variables, image, valid, train=True, **keep)
         return logits, kept["batch_stats"], kept["intermediates"]
 
@@ -230,30 +247,34 @@ def train_pass(model: UNet, variables: dict, images: np.ndarray, valid: np.ndarr
 @needs_torch
 def test_training_normalises_and_keeps_statistics_as_torch_does():
     model = UNet(SMALL, out_channels=1, norm="batch")
-    variables, images = shifted(init(model)), pixels(2)
+    variables, images = random_variables(model), pixels(2)
     network = TorchUNet(SMALL, norm="batch").train()
     load_strictly(network, state_dict(variables))
     with torch.no_grad():
         expected = network.logits(torch_images(images)).numpy().transpose(0, 2, 3, 1)
     logits, statistics, _ = train_pass(model, variables, images)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
-    before, theirs = flat(variables["batch_stats"]), flat(to_variables(network)["batch_stats"])
-    for name, value in statistics.items():
-        assert np.abs(value - before[name]).max() > 1e-4
-        # PyTorch keeps the unbiased variance: n / (n - 1) times ours, where the bottleneck has the smallest n, 48.
-        np.testing.assert_allclose(value, theirs[name], atol=1e-5 if name.endswith("mean") else 0.1 / 47)
+    theirs = flat(to_variables(network)["batch_stats"])
+    counted = {"enc1": 768, "enc2": 192, "bottleneck": 48, "dec2": 192, "dec1": 768}
+    for name, before in flat(variables["batch_stats"]).items():
+        new, their_new = (value - 0.9 * before for value in (statistics[name], theirs[name]))
+        assert np.abs(new).max() > 1e-3
+        # PyTorch keeps the unbiased variance: n / (n - 1) times ours.
+        n = counted[name.split("/")[0]]
+        unbiased = n / (n - 1) if name.endswith("var") else 1
+        np.testing.assert_allclose(unbiased * new, their_new, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_a_sample_that_does_not_count_leaves_no_trace():
     model = UNet(SMALL, out_channels=1, norm="batch")
-    variables, images = shifted(init(model)), pixels(3, batch=3)
+    variables, images = random_variables(model), pixels(3, batch=3)
     valid = np.ones(images.shape[:3], bool)
     valid[1] = False
     logits, statistics, _ = train_pass(model, variables, images, valid)
     expected, expected_statistics, _ = train_pass(model, variables, images[[0, 2]])
-    np.testing.assert_allclose(logits[[0, 2]], expected, atol=1e-5)
+    np.testing.assert_allclose(logits[[0, 2]], expected, atol=1e-4)
     for name, value in expected_statistics.items():
-        np.testing.assert_allclose(statistics[name], value, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(statistics[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
     counted = train_pass(model, variables, images)[1]
     assert all(np.abs(counted[name] - value).max() > 1e-4 for name, value in expected_statistics.items())
 
@@ -261,7 +282,7 @@ def test_a_sample_that_does_not_count_leaves_no_trace():
 def test_statistics_are_of_the_valid_pixels_at_every_level():
     """Below a pooling, a place counts if any of its four did."""
     model = UNet(SMALL, out_channels=1, norm="batch")
-    variables, images = init(model), pixels(4)
+    variables, images = random_variables(model), pixels(4)
     valid = np.random.default_rng(0).random(images.shape[:3]) < 0.1
     _, statistics, outputs = train_pass(model, variables, images, valid)
     levels = [valid]
@@ -273,13 +294,14 @@ def test_statistics_are_of_the_valid_pixels_at_every_level():
         for conv, norm in (("0", "1"), ("3", "4")):
             counted = np.asarray(outputs[block][conv]["__call__"][0])[levels[level]]
             assert len(counted) < levels[level].size
-            np.testing.assert_allclose(statistics[f"{block}/{norm}/mean"], 0.1 * counted.mean(0), atol=1e-6)
-            np.testing.assert_allclose(statistics[f"{block}/{norm}/var"], 0.9 + 0.1 * counted.var(0), atol=1e-6)
+            for name, value in (("mean", counted.mean(0)), ("var", counted.var(0))):
+                expected = 0.9 * variables["batch_stats"][block][norm][name] + 0.1 * value
+                np.testing.assert_allclose(statistics[f"{block}/{norm}/{name}"], expected, atol=1e-5)
 
 
 def test_no_valid_pixels_given_means_all():
     model = UNet(SMALL, out_channels=1, norm="batch")
-    variables, images = init(model), pixels(5)
+    variables, images = random_variables(model), pixels(5)
     every, none = (train_pass(model, variables, images, v) for v in (np.ones(images.shape[:3], bool), None))
     np.testing.assert_allclose(every[0], none[0], atol=1e-5)
 
@@ -287,7 +309,7 @@ def test_no_valid_pixels_given_means_all():
 def test_evaluation_uses_the_running_statistics():
     """So an image's logits do not depend on its neighbours in the batch; in training they do."""
     model = UNet(SMALL, out_channels=1, norm="batch")
-    variables, images = shifted(init(model)), pixels(6)
+    variables, images = random_variables(model), pixels(6)
     apply = jax.jit(model.apply)
     together, alone = apply(variables, scaled(images))[:1], apply(variables, scaled(images[:1]))
     np.testing.assert_allclose(together, alone, atol=1e-6)
@@ -304,7 +326,9 @@ def test_evaluation_uses_the_running_statistics():
     [((225, 224), 16, "224 x 224"), ((100, 310), 16, "96 x 304"), ((1, 7), 8, "8 x 8"), ((0, 64), 16, "16 x 64")],
 )
 def test_a_size_it_cannot_take_names_the_nearest_it_can(size, stride, nearest):
-    with pytest.raises(InputError, match=f"{size[0]} x {size[1]}: .*multiples of {stride}.* nearest is {nearest}: --data.height"):
+    with pytest.raises(
+        InputError, match=f"{size[0]} x {size[1]}: .*multiples of {stride}.* nearest is {nearest}: --data.height"
+    ):
         check_size(*size, stride)
 
 

@@ -1,0 +1,86 @@
+"""What a run tells of itself: its first lines, its losses, a row an epoch, the images it left out."""
+
+from collections.abc import Callable
+
+import jax
+
+from jaxseg.config import Config
+from jaxseg.data.samples import Samples
+from jaxseg.logs import RunLog
+from jaxseg.loop import Clock
+from jaxseg.metrics import Totals
+from jaxseg.run import RunFolder, read_lines
+from jaxseg.sharding import Layout
+from jaxseg.step import StepResult
+
+
+def introduce(config: Config, folder: RunFolder, train: Samples, val: Samples, layout: Layout, steps: int) -> None:
+    """The first lines: what data, which classes, what network, on what, to where."""
+    where = "the embedded sample, since no data.root is given" if config.data.uses_sample else "as given"
+    print(f"Data ({where}): {train.files.json}")
+    names = ", ".join(f"{i} {name}" for i, name in enumerate(train.table.names))
+    print(f"{len(train)} training and {len(val)} validation images; classes: {names}")
+    for samples in (train, val):
+        for line in samples.index.warnings():
+            print(f"warning: {line}")
+    devices = layout.mesh.devices.ravel()
+    print(
+        f"{type(config.model).__name__} of widths {' '.join(map(str, config.model.widths))} at "
+        f"{config.data.height} x {config.data.width}; batches of {config.batch_size}, {steps} steps an epoch; "
+        f"{len(devices)} of {jax.local_device_count()} devices ({devices[0].device_kind})"
+    )
+    print(f"Run folder: {folder.path}/")
+
+
+def loss_watcher(log: RunLog, every: int) -> Callable[[int, StepResult], None]:
+    """Logs the mean training loss of each `every` steps."""
+    losses: list[float] = []
+
+    def watch(step: int, result: StepResult) -> None:
+        losses.append(float(result.loss))
+        if step % every == 0:
+            log.numbers(step, {"batch_loss": sum(losses) / len(losses)})
+            losses.clear()
+
+    return watch
+
+
+def report(
+    log: RunLog, step: int, epoch: int, training: Totals, validation: Totals, clock: Clock, names: tuple[str, ...]
+) -> None:
+    """One epoch's numbers, to the logs and as a row on the terminal."""
+    record: dict[str, float | int | None] = {"epoch": epoch}
+    for split, totals in (("train", training), ("val", validation)):
+        scores = totals.scores
+        record[f"{split}_loss"] = totals.mean_loss
+        record |= {
+            f"{split}_{name}": getattr(scores, name) for name in ("iou", "dice", "predicted_share", "true_share")
+        }
+        if len(names) > 2:
+            record |= {f"{split}_iou_{name}": iou for name, iou in zip(names, scores.class_iou, strict=True)}
+    log.numbers(step, record)
+    log.clock(
+        step,
+        {
+            "epoch_seconds": clock.seconds,
+            "images_per_second": clock.images_per_second,
+            "waiting_share": clock.waiting_share,
+        },
+    )
+    if epoch == 1 or epoch % 20 == 1:
+        print("epoch  train loss  val loss  val IoU  val Dice  predicted / true foreground  images/s  waiting for data")
+    print(
+        f"{epoch:5d}  {record['train_loss']:10.4f}  {record['val_loss']:8.4f}  {record['val_iou']:7.3f}  "
+        f"{record['val_dice']:8.3f}  {record['val_predicted_share']:16.1%} / {record['val_true_share']:<8.1%}  "
+        f"{clock.images_per_second:8.1f}  {clock.waiting_share:16.1%}",
+        flush=True,
+    )
+
+
+def tell_faults(folder: RunFolder) -> None:
+    """At the end: what could not be read."""
+    faults = read_lines(folder.faults)
+    if faults:
+        print(f"{len(faults)} images could not be read and were left out ({folder.faults}):")
+        for fault in faults[:10]:
+            print(f"  image {fault['image_id']}: {fault['error']}")

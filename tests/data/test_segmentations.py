@@ -1,0 +1,155 @@
+"""Of a segmentation, what pycocotools can draw comes through; nothing else ever reaches it, and that is told."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coco_files import annotation, box, compressed, image, rle, runs, write_coco
+from pycocotools import mask as coco_mask
+
+from jaxseg.data.coco import CocoIndex, decompress, is_outline, read_index, run_lengths
+
+GOOD = box(1, 2, 10, 5)
+
+
+def segmentation_index(tmp_path: Path, *segmentations: Any) -> CocoIndex:
+    """One image of 30 x 40, with an annotation for each segmentation: ids 1, 2, ..."""
+    annotations = [{**annotation(i, 7), "segmentation": s} for i, s in enumerate(segmentations, 1)]
+    return read_index(write_coco(tmp_path / "instances_train.json", [image(7)], annotations))
+
+
+# Run lengths.
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (7, 13), (64, 64), (301, 257)], ids=str)
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98, 1.0])
+def test_compressed_runs_are_those_of_pycocotools(shape: tuple[int, int], share: float) -> None:
+    mask = np.random.default_rng(0).random(shape) < share
+    blocks = np.kron(mask, np.ones((3, 5)))[: shape[0], : shape[1]]  # longer runs
+    for truth in (mask, blocks):
+        found = run_lengths({"counts": compressed(truth), "size": list(shape)}, *shape)
+        assert found is not None
+        assert found.tolist() == runs(truth)
+
+
+def test_long_runs_are_exact() -> None:
+    mask = np.zeros((5000, 4000), np.uint8)
+    mask[4321:, 1234] = mask[17, 3999] = 1
+    found = decompress(compressed(mask))
+    assert found is not None
+    assert found.tolist() == runs(mask)
+
+
+def test_no_string_of_characters_gives_wrong_runs() -> None:
+    """What is not an RLE of the very image is refused; it would make pycocotools write outside its memory."""
+    random = np.random.default_rng(0)
+    accepted = 0
+    for _ in range(3000):
+        text = "".join(map(chr, random.integers(40, 125, random.integers(0, 12))))
+        found = run_lengths({"counts": text, "size": [6, 7]}, 6, 7)
+        assert found is None or (found.min() >= 0 and found.sum() == 42)
+        accepted += found is not None
+    assert accepted < 30
+    for text in ("", "é", "\ud800", "o" * 40, "P" * 400, "0", "\x00"):
+        assert run_lengths({"counts": text, "size": [6, 7]}, 6, 7) is None
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        {"counts": [600, 599], "size": [30, 40]},
+        {"counts": [1201], "size": [30, 40]},
+        {"counts": [1300, -100], "size": [30, 40]},
+        {"counts": [600.0, 600.0], "size": [30, 40]},
+        {"counts": [600, "600"], "size": [30, 40]},
+        {"counts": [], "size": [30, 40]},
+        {"counts": [1200, 2**70], "size": [30, 40]},
+        {"counts": [1200], "size": [40, 30]},
+        {"counts": [1200], "size": [20, 60]},
+        {"counts": [1200], "size": 1200},
+        {"counts": [1200]},
+        {"counts": None, "size": [30, 40]},
+        {"counts": {"a": 1}, "size": [30, 40]},
+        {"counts": compressed(np.eye(29, 40)), "size": [30, 40]},
+        {"counts": compressed(np.eye(30, 40))[:-1], "size": [30, 40]},
+        {"size": [30, 40]},
+        {},
+    ],
+    ids=str,
+)
+def test_runs_that_do_not_fill_the_image_are_left_out_and_told(tmp_path: Path, segmentation: dict) -> None:
+    index = segmentation_index(tmp_path, [GOOD], segmentation, rle(np.eye(30, 40)))
+    good, bad, other = index.annotations(0)
+    assert (bad.polygons, bad.rle) == ([], None)
+    assert len(good.polygons) == 1
+    assert other.rle is not None
+    assert index.bad_annotations().tolist() == [2]
+    assert "1 annotations have a part that can't be drawn" in index.warnings()[0]
+    assert index.warnings()[0].endswith("first ids 2")
+
+
+# Polygons.
+
+
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        [0, 0, 10, 0, 10, math.nan],
+        [0, 0, math.inf, 0, 10, 10],
+        [0, -math.inf, 10, 0, 10, 10],
+        [0, 0, 1e8, 0, 10, 10],
+        [0, 0, 10, -1e8, 10, 10],
+        [0, 0, 10, 10**400, 10, 10],
+        [0, 0, 10, 10],
+        [0, 0],
+        [],
+        [0, 0, 10, 0, 10, 10, 5],
+        ["0", "0", "10", "0", "10", "10"],
+        [[0, 0], [10, 0], [10, 10]],
+        [[0, 0], [10, 0], [10, 10], [0, 1], [0, 2], [0, 3]],
+        [0, 0, 10, None, 10, 10],
+        [0, 0, 10, True, 10, 10],
+        "0 0 10 0 10 10",
+        {"x": 1},
+        3.0,
+        None,
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_bad_polygon_is_left_out_and_told_and_its_neighbours_stay(tmp_path: Path, polygon: Any) -> None:
+    index = segmentation_index(tmp_path, [GOOD, polygon, box(20, 20, 5, 5)], [GOOD])
+    first, second = index.annotations(0)
+    assert [p.tolist() for p in first.polygons] == [GOOD, box(20, 20, 5, 5)]
+    assert [p.tolist() for p in second.polygons] == [GOOD]
+    assert index.bad_annotations().tolist() == [1]
+    assert "instances_train.json: 1 annotations have a part that can't be drawn" in index.warnings()[0]
+
+
+def test_an_outline_may_leave_the_image_by_a_little() -> None:
+    assert is_outline([-3, -3, 43, -3, 43.5, 33], 300, 400)
+
+
+def test_far_is_measured_by_each_side() -> None:
+    """In a flat image a small number is far: scaled to the target size it would take pycocotools minutes."""
+    assert is_outline([0, 0, 90000, 0, 90000, 1], 10, 1000000)
+    assert not is_outline([0, 0, 90000, 0, 90000, 11], 10, 1000000)
+
+
+def test_garbage_never_reaches_pycocotools() -> None:
+    """Whatever a polygon holds, one that passes has finite numbers near the image."""
+    random = np.random.default_rng(0)
+    odd = [math.nan, math.inf, -math.inf, 1e300, 10**30, "1", None, [1], True, {}, -1e9, 401.0, -0.0, 5e-324]
+    passed = 0
+    for _ in range(2000):
+        polygon = (random.random(random.integers(4, 12)) * 40).tolist()
+        for _ in range(random.integers(0, 3)):
+            polygon[random.integers(len(polygon))] = odd[random.integers(len(odd))]
+        if is_outline(polygon, 300, 400):
+            passed += 1
+            assert len(polygon) % 2 == 0
+            assert np.isfinite(polygon).all()
+            assert np.abs(polygon).max() <= 401
+            coco_mask.frPyObjects([polygon], 30, 40)
+    assert passed > 100
