@@ -25,7 +25,7 @@ def batches(count: int):
 def compiled(norm: str, devices: int) -> Compiled:
     model = UNet((4, 8), out_channels=1, norm=norm)
     # Where a gradient is 0 but for rounding, Adam's usual eps would make a step of the rounding.
-    config = Config(data=Data(height=SIZE[0], width=SIZE[1]), model=model, optimizer=Adam(1e-2, eps=1e-4))
+    config = Config(data=Data(height=SIZE[0], width=SIZE[1]), model=model, optimizer=Adam(2e-3, eps=1e-4))
     return compile_steps(config, data_parallel(devices))
 
 
@@ -67,9 +67,9 @@ def test_the_batch_is_split_and_the_state_is_on_every_device():
 def test_eight_devices_give_the_trajectory_of_one(norm):
     one, eight = compiled(norm, devices=1), compiled(norm, devices=8)
     (expected, expected_state), (found, state) = trajectory(one, 20), trajectory(eight, 20)
-    assert expected[-1].loss < 0.95 * expected[0].loss
+    assert expected[-1].loss < 0.98 * expected[0].loss
     for ours, theirs in zip(found, expected, strict=True):
-        assert float(ours.loss) == pytest.approx(float(theirs.loss), rel=1e-5)
+        assert float(ours.loss) == pytest.approx(float(theirs.loss), rel=2e-6)
         assert ours.pixels == theirs.pixels
         assert np.abs(ours.confusion - theirs.confusion).sum() <= 2  # a pixel on the threshold
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):

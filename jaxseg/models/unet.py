@@ -7,11 +7,13 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Float32
 
 from jaxseg.errors import InputError
 
 Norm = Literal["none", "batch"]
+Upsampling = Literal["transposed", "bilinear", "bilinear_corners"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -25,28 +27,41 @@ def uniform_of_fan_in(fan_in: int) -> jax.nn.initializers.Initializer:
     return draw
 
 
-def conv(features: int, size: int, x: Array, dtype: Precision, name: str) -> Array:
+def conv(features: int, size: int, x: Array, dtype: Precision, name: str, use_bias: bool = True) -> Array:
     init = uniform_of_fan_in(size * size * x.shape[-1])
-    return nn.Conv(features, (size, size), dtype=jnp.dtype(dtype), kernel_init=init, bias_init=init, name=name)(x)
+    layer = nn.Conv(
+        features,
+        (size, size),
+        use_bias=use_bias,
+        dtype=jnp.dtype(dtype),
+        kernel_init=init,
+        bias_init=init,
+        name=name,
+    )
+    return layer(x)
 
 
 class Block(nn.Module):
     """Twice: convolution 3x3, normalisation if any, ReLU; named by their places in an `nn.Sequential`."""
 
-    features: int
+    features: tuple[int, int]
     norm: Norm
+    epsilon: float
+    bias: bool
     dtype: Precision
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width _"], valid: Bool[Array, "batch height width 1"] | None, train: bool
-    ) -> Float[Array, "batch height width features"]:
+    ) -> Float[Array, "batch height width _"]:
         place = 0
-        for _ in range(2):
-            x = conv(self.features, 3, x, self.dtype, name=str(place))
+        for features in self.features:
+            x = conv(features, 3, x, self.dtype, name=str(place), use_bias=self.bias)
             if self.norm == "batch":
                 place += 1
-                norm = nn.BatchNorm(not train, momentum=0.9, dtype=jnp.dtype(self.dtype), name=str(place))
+                norm = nn.BatchNorm(
+                    not train, momentum=0.9, epsilon=self.epsilon, dtype=jnp.dtype(self.dtype), name=str(place)
+                )
                 x = norm(x, mask=valid if train else None)
             x = nn.relu(x)
             place += 2
@@ -73,6 +88,25 @@ class UpConv(nn.Module):
         return x + bias[None, None, None]
 
 
+def upsample_bilinear(x: Float[Array, "batch height width c"], corners: bool) -> Float[Array, "batch _ _ c"]:
+    """Twice the height and width, as PyTorch's bilinear `Upsample`; `corners` is its `align_corners`."""
+    vertical, horizontal = (interpolation(side, corners).astype(x.dtype) for side in x.shape[1:3])
+    return jnp.einsum("bhwc,yh,xw->byxc", x, vertical, horizontal)
+
+
+def interpolation(side: int, corners: bool) -> Float32[np.ndarray, "2*side side"]:
+    """The matrix that interpolates `side` values linearly to twice as many."""
+    place = np.arange(2 * side)
+    source = place * (side - 1) / (2 * side - 1) if corners else np.clip((place + 0.5) / 2 - 0.5, 0, side - 1)
+    return np.maximum(0, 1 - np.abs(source[:, None] - np.arange(side))).astype(np.float32)
+
+
+def pad_to(x: Float[Array, "batch _ _ c"], height: int, width: int) -> Float[Array, "batch height width c"]:
+    """Zeros around, the odd one after: where a pooling cut an odd side."""
+    missing = (height - x.shape[1], width - x.shape[2])
+    return jnp.pad(x, ((0, 0), *((n // 2, n - n // 2) for n in missing), (0, 0))) if any(missing) else x
+
+
 class UNet(nn.Module):
     """A U-Net from images to logits of the same height and width.
 
@@ -83,18 +117,29 @@ class UNet(nn.Module):
         widths: channels of each level from the top; the last is the bottleneck.
         out_channels: 1 for a binary mask, classes + 1 for several; None: taken from the data's class table.
         norm: normalisation after each convolution 3x3.
+        epsilon: of the normalisation.
+        bias: whether the convolutions 3x3 have one.
+        up: `transposed`: a learned convolution that halves the channels. `bilinear`, `bilinear_corners` (PyTorch's
+            `align_corners`): interpolation, after which the block's second convolution narrows to the next level.
+        up_first: concatenate (up, skip) instead of (skip, up).
+        pad: take any size, padding where a pooling cut an odd side; else sizes must be multiples of `stride`.
         dtype: what is computed in; parameters stay float32, and the last convolution 1x1 gives float32 logits.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     out_channels: int | None = None
     norm: Norm = "none"
+    epsilon: float = 1e-5
+    bias: bool = True
+    up: Upsampling = "transposed"
+    up_first: bool = False
+    pad: bool = False
     dtype: Precision = "float32"
 
     @property
     def stride(self) -> int:
         """Height and width must be multiples of this: 2 for each pooling."""
-        return 2 ** (len(self.widths) - 1)
+        return 1 if self.pad else 2 ** (len(self.widths) - 1)
 
     @nn.compact
     def __call__(
@@ -117,21 +162,27 @@ class UNet(nn.Module):
         if self.out_channels is None:
             raise InputError("UNet(out_channels=None) waits for a class table: give a number to use it alone.")
         check_size(image.shape[1], image.shape[2], self.stride)
-        block = partial(Block, norm=self.norm, dtype=self.dtype)
+        block = partial(Block, norm=self.norm, epsilon=self.epsilon, bias=self.bias, dtype=self.dtype)
         x, v = image.astype(self.dtype), None if valid is None else valid[..., None]
         depth = len(self.widths) - 1
         skips = []
         for level in range(1, depth + 1):
-            x = block(self.widths[level - 1], name=f"enc{level}")(x, v, train)
+            x = block((self.widths[level - 1],) * 2, name=f"enc{level}")(x, v, train)
             skips.append((x, v))
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
             v = None if v is None else nn.max_pool(v, (2, 2), strides=(2, 2))
-        x = block(self.widths[depth], name="bottleneck")(x, v, train)
+        x = block((self.widths[depth],) * 2, name="bottleneck")(x, v, train)
         for level in range(depth, 0, -1):
             skip, v = skips.pop()
-            x = UpConv(self.widths[level - 1], self.dtype, name=f"upconv{level}")(x)
-            x = jnp.concatenate([skip, x], axis=-1)
-            x = block(self.widths[level - 1], name=f"dec{level}")(x, v, train)
+            width = after = self.widths[level - 1]
+            if self.up == "transposed":
+                x = UpConv(width, self.dtype, name=f"upconv{level}")(x)
+            else:
+                x = upsample_bilinear(x, corners=self.up == "bilinear_corners")
+                after = self.widths[max(level - 2, 0)]
+            x = pad_to(x, *skip.shape[1:3])
+            x = jnp.concatenate([x, skip] if self.up_first else [skip, x], axis=-1)
+            x = block((width, after), name=f"dec{level}")(x, v, train)
         return conv(self.out_channels, 1, x, "float32", name="final_conv")  # half precision would round the logits
 
 

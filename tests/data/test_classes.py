@@ -87,7 +87,7 @@ def test_a_mask_has_room_for_254_classes(tmp_path: Path) -> None:
     index = index_of(tmp_path, [f"c{i}" for i in range(300)])
     names = tuple(f"c{i}" for i in range(254))
     assert choose_classes(index, names, "multiclass").lookup(index).max() == 254  # 255 is void
-    with pytest.raises(DataError, match="300 classes: a mask holds at most 254. Choose fewer by data.classes"):
+    with pytest.raises(DataError, match=r"300 classes: a mask holds at most 254. Choose fewer by data.classes"):
         choose_classes(index, None, "multiclass")
     assert choose_classes(index, None, "binary").lookup(index).tolist() == [1] * 300
 

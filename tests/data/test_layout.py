@@ -89,7 +89,7 @@ def test_images_of_a_json_in_cocos_layout(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_explicit_paths_must_exist(tmp_path: Path) -> None:
     json = write_coco(tmp_path / "x.json", [], [])
-    with pytest.raises(DataError, match="data.test_json .*none.json is not a file. Give the path of a COCO instances"):
+    with pytest.raises(DataError, match=r"data.test_json .*none.json is not a file. Give the path of a COCO instances"):
         given(tmp_path / "none.json", None, "test")
-    with pytest.raises(DataError, match="data.test_images .*none is not a folder. Give the folder that holds"):
+    with pytest.raises(DataError, match=r"data.test_images .*none is not a folder. Give the folder that holds"):
         given(json, tmp_path / "none", "test")
