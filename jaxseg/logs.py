@@ -93,8 +93,9 @@ class RunLog:
 
 
 def append(file: Any, record: dict[str, Any]) -> None:
-    """One line of JSON, flushed; NaN, which JSON lacks, is null."""
-    file.write(json.dumps(record, default=float).replace("NaN", "null").replace("Infinity", "null") + "\n")
+    """One line of JSON, flushed; numbers that are not finite, which JSON lacks, are null."""
+    known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    file.write(json.dumps(known, allow_nan=False) + "\n")
     file.flush()
 
 

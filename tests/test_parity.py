@@ -105,11 +105,3 @@ def test_of_several_classes():
     assert_parity(UNet((8, 16, 24), out_channels=5), list(random_batches(classes=5)))
 
 
-def test_diag(coco_dev):
-    for name, model, batches in (("random", UNet(WIDTHS, out_channels=1), random_batches()), ("photo", UNet(WIDTHS, out_channels=1), photographs(coco_dev)),
-        ("multi", UNet((8,16,24), out_channels=5), random_batches(5)),
-        ("bn", UNet((8,16,24), out_channels=1, norm="batch"), (b._replace(mask=np.where(b.mask==VOID,0,b.mask)) for b in random_batches()))):
-        (ours, theirs), state, network, start = train_both(model, list(batches))
-        print(name, "loss", np.max(np.abs(np.array(ours)/theirs-1)), ours[0], ours[-1])
-        end = to_state_dict(state.params, state.batch_stats, batches=STEPS)
-        print(sorted(((float(np.linalg.norm(end[n]-t.numpy())/np.linalg.norm(end[n]-start[n])), n) for n,t in network.state_dict().items()), reverse=True)[:20])

@@ -1,0 +1,37 @@
+"""Files of a run are whole or not there."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from jaxseg.run import read_lines, write_json, write_whole
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    write_json(path, {"a": 1})
+
+    def fail(file: Path) -> None:
+        file.write_text("{")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, fail)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_written_files_have_the_rights_of_ordinary_ones(tmp_path: Path) -> None:
+    (tmp_path / "ordinary").write_text("")
+    write_json(tmp_path / "deep" / "er" / "ours.json", [])
+    ours, ordinary = (os.stat(tmp_path / name).st_mode for name in ("deep/er/ours.json", "ordinary"))
+    assert ours == ordinary
+
+
+def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert read_lines(path) == [{"step": 1}, {"step": 2}]
+    assert read_lines(tmp_path / "absent") == []
