@@ -2,12 +2,18 @@
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from jaxseg.errors import InputError
+
+Which = Literal["best", "latest"] | int
+"""A checkpoint of a run: of the lowest validation loss, the newest, or that of a step."""
 
 
 class Progress(NamedTuple):
@@ -56,3 +62,85 @@ class Checkpoints:
     def wait(self) -> None:
         """Until everything saved is on disk."""
         self.manager.wait_until_finished()
+
+
+def load_weights(folder: Path, which: Which, like: dict[str, PyTree]) -> dict[str, PyTree]:
+    """The parts of a saved state that `like` names, such as {"params": ...}, as NumPy arrays of its shapes.
+
+    Raises:
+        InputError: if there is no such checkpoint, or it does not hold just these arrays.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not there: the run saved no checkpoint yet. Let it train for an epoch.")
+    handlers = {"state": ocp.PyTreeCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
+    options = ocp.CheckpointManagerOptions(create=False)
+    with ocp.CheckpointManager(folder.resolve(), item_handlers=handlers, options=options) as manager:
+        step = choose_step(manager, which, folder)
+        saved = manager.item_metadata(step)["state"].tree
+        check_shapes(like, {part: saved.get(part) or {} for part in like}, f"{folder}/{step}")
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+        args = ocp.args.PyTreeRestore(like, restore_args=arrays, partial_restore=True)
+        return manager.restore(step, args=ocp.args.Composite(state=args))["state"]
+
+
+def choose_step(manager: ocp.CheckpointManager, which: Which, folder: Path) -> int:
+    steps = manager.all_steps()
+    if not steps:
+        raise InputError(f"{folder} holds no checkpoint: the run was stopped before its first epoch ended.")
+    step = max(steps) if isinstance(which, str) else which
+    if which == "best":
+        progress = manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))["progress"]
+        step = progress["best_step"]
+    if step not in steps:
+        raise InputError(f"{folder} holds no checkpoint of step {step}; it has {', '.join(map(str, sorted(steps)))}.")
+    return step
+
+
+def check_shapes(expected: PyTree, saved: PyTree, where: str) -> None:
+    """Raise an InputError that names what is missing, extra or misshapen in `saved`."""
+    ours, theirs = (
+        {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+        for leaves in (jax.tree_util.tree_leaves_with_path(tree) for tree in (expected, saved))
+    )
+    faults = [f"missing: {name} {ours[name]}" for name in ours if name not in theirs]
+    faults += [f"extra: {name} {theirs[name]}" for name in theirs if name not in ours]
+    both = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+    faults += [f"misshapen: {name} is {theirs[name]}, expected {ours[name]}" for name in both]
+    if faults:
+        more = f"\n  ... and {len(faults) - 12} more" if len(faults) > 12 else ""
+        listed = "\n  ".join(faults[:12])
+        raise InputError(f"{where} does not hold the weights of the network that was described:\n  {listed}{more}")
+
+
+def restore_weights(folder: Path, which: str) -> tuple[int, PyTree, PyTree]:
+    """The step, `params` and `batch_stats` of one checkpoint: `best`, `latest` or a step's number; as numpy arrays.
+
+    Raises:
+        InputError: if there is no such checkpoint, with those that there are.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder, so the run has no checkpoint yet.")
+    handlers = {"state": ocp.PyTreeCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
+    options = ocp.CheckpointManagerOptions(create=False)
+    with ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers) as manager:
+        steps = sorted(manager.all_steps())
+        if not steps:
+            raise InputError(f"{folder} holds no checkpoint yet: the first one is saved after an epoch.")
+        step = int(which) if which.isdecimal() else steps[-1]
+        if which == "best":
+            progress = manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))["progress"]
+            step = progress["best_step"]
+        elif which != "latest" and not which.isdecimal():
+            raise InputError(f"--checkpoint {which}: give best, latest, or one of the steps {listed(steps)}.")
+        if step not in steps:
+            raise InputError(f"{folder} has no checkpoint of step {step}; it has {listed(steps)}.")
+        tree = manager.item_metadata(step)["state"].tree
+        item = {name: tree.get(name) or {} for name in ("params", "batch_stats")}
+        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
+        wanted = ocp.args.PyTreeRestore(item=item, restore_args=plain, partial_restore=True)
+        state = manager.restore(step, args=ocp.args.Composite(state=wanted))["state"]
+    return step, state["params"], state["batch_stats"]
+
+
+def listed(steps: list[int]) -> str:
+    return ", ".join(map(str, steps))

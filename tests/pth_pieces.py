@@ -1,13 +1,19 @@
-"""Checkpoint files put together by hand, from pieces of pickles of protocol 2."""
+"""Checkpoint files put together by hand, from pieces of pickles of protocol 2; arrays to put in them."""
 
 import pickle
 import struct
 import zipfile
 
+import ml_dtypes
 import numpy as np
 
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
 SIX = np.arange(6, dtype=np.float32)
+DTYPES = [
+    *(np.dtype(name) for name in ("bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64")),
+    *(np.dtype(name) for name in ("float16", "float32", "float64")),
+    np.dtype(ml_dtypes.bfloat16),
+]
 
 
 def text(value: str) -> bytes:
@@ -58,3 +64,22 @@ def legacy(path, value: bytes, storages=None, counts=None) -> None:
         file.write(MAGIC + b"\x80\x02" + value + b"." + pickle.dumps(list(storages), 2))
         for key, array in storages.items():
             file.write(struct.pack("<q", (counts or {}).get(key, array.size)) + array.tobytes())
+
+
+def random_bits(dtype: np.dtype, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    """Every bit pattern can occur, so NaNs with payloads do."""
+    bits = np.random.default_rng(seed).integers(0, 256, (*shape, dtype.itemsize), np.uint8)
+    if dtype == np.bool_:
+        bits %= 2
+    return bits.view(dtype)[..., 0]
+
+
+def bits(array: np.ndarray) -> bytes:
+    return np.asarray(array).tobytes()
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert (found[name].dtype, found[name].shape) == (array.dtype, array.shape), name
+        assert bits(found[name]) == bits(array), name

@@ -21,6 +21,9 @@ from jaxseg.torch_weights import to_state_dict
 pytestmark = needs_torch
 STEPS = 20
 WIDTHS = (8, 16, 24, 32, 40)
+GAIN = 6**0.5
+"""He's first weights over PyTorch's default. With the default a gradient fades on its way through five levels of so
+narrow a network, until the lowest layers move by less than float32 can tell of their weights."""
 
 
 def random_batches(classes: int = 2) -> Iterator[Batch]:
@@ -49,6 +52,7 @@ def train_both(model: UNet, batches: list[Batch]):
     optimizer = Adam(1e-4)
     shape = batches[0].image.shape[1:]
     state = jax.jit(partial(create_state, model=model, optimizer=optimizer.build(), image_shape=shape))(jax.random.key(0))
+    state = state._replace(params=jax.tree.map(lambda leaf: leaf * GAIN if leaf.ndim == 4 else leaf, state.params))
     start = to_state_dict(state.params, state.batch_stats)
     network = TorchUNet(model.widths, shape[-1], model.out_channels, model.norm).train()
     load_strictly(network, start)

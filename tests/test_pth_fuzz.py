@@ -11,7 +11,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import resource
 import subprocess
 import sys
 import time
@@ -23,6 +22,8 @@ from pth_pieces import SIX, archive, function, legacy, mapping, number, storage,
 
 from jaxseg.pth import Checkpoint, PthError, read_pth, write_pth
 from jaxseg.pth.tensors import DTYPES
+
+resource = pytest.importorskip("resource", reason="needs the limits of a Unix process")
 
 SECONDS_A_CASE = 5
 MEGABYTES = 600  # beside Python and NumPy; the files have some kilobytes

@@ -154,7 +154,7 @@ class _Machine:
             raise damaged() from None
 
     def line(self) -> str:
-        end = self.data.find(b"\n", self.at, min(self.stop, self.at + 1000))
+        end = self.data.find(b"\n", self.at, self.stop)
         if end < 0:
             raise damaged()
         return self.text(self.take(end + 1 - self.at)[:-1], "backslashreplace")

@@ -1,0 +1,283 @@
+"""A network with its weights, from a run, a checkpoint, a converted folder, a `.pth` or a `.safetensors`; and to them.
+
+A converted folder holds `model.json`, as a run's, and `weights.safetensors`: each tensor by jaxseg's path
+(`enc1/0/kernel`), in jaxseg's layout and its own type. `model.json` has an entry `torch` beside: the scheme of
+PyTorch's names, the names in order with the path of each, and the types that the tensors had first.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxseg.checkpoint import restore_weights
+from jaxseg.config import from_json, to_json
+from jaxseg.errors import InputError
+from jaxseg.models.unet import UNet
+from jaxseg.pth import read_pth, write_pth
+from jaxseg.recognise import Choices, check_leaves, recognise, scheme_name
+from jaxseg.run import RunFolder, write_json
+from jaxseg.schemes import SCHEMES, Scheme
+from jaxseg.step import SCALE
+from jaxseg.tensors_file import read_safetensors, write_safetensors
+from jaxseg.torch_weights import original_name, renamed, to_leaves, to_variables, unnamed
+
+PTH = (".pth", ".pt", ".bin", ".ckpt", ".tar")
+SAFETENSORS = ".safetensors"
+FOLDER_WEIGHTS = "weights.safetensors"
+
+
+class Weights(NamedTuple):
+    """A network and its weights.
+
+    `about`: what travels with them, the content of model.json. `leaves`: arrays by path, of the types they came in.
+    `names`: PyTorch's names, in order, with the path of each; `scheme`: of these names. `types`: what each tensor was
+    in the file it first came from. `notes`: what was assumed or changed on the way, a line each.
+    """
+
+    about: dict[str, Any]
+    leaves: dict[str, np.ndarray]
+    names: dict[str, str]
+    scheme: str
+    types: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> UNet:
+        """The network."""
+        return from_json(self.about["model"])
+
+    @property
+    def variables(self) -> dict[str, PyTree]:
+        """What the network's `apply` takes, in float32."""
+        return to_variables(self.leaves)
+
+    @property
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The tensors by PyTorch's names."""
+        return renamed(self.leaves, self.names)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What to know of weights that jaxseg did not write; nothing of it is needed where it did.
+
+    Attributes:
+        scheme: of its names; None: the one that fits best.
+        choices: what a checkpoint does not show.
+        scale: what the values 0..255 of an image are multiplied by before the network sees it.
+        height: of the images; None: not known.
+        width: of the images; None: not known.
+        classes: names, without the background.
+    """
+
+    scheme: Scheme | None = None
+    choices: Choices = field(default_factory=Choices)
+    scale: float = SCALE
+    height: int | None = None
+    width: int | None = None
+    classes: tuple[str, ...] | None = None
+
+
+def read_weights(path: Path | str, *, checkpoint: str = "best", foreign: Foreign = Foreign()) -> Weights:
+    """A network and its weights, whatever `path` is.
+
+    Args:
+        path: a run's folder, one checkpoint in it, a converted folder, a `.pth` (`.pt`, ...) or `.safetensors` file.
+        checkpoint: which of a run: `best`, `latest`, or a step's number.
+        foreign: what to know of a file that jaxseg did not write.
+
+    Raises:
+        InputError: for anything else, and for weights of no network that jaxseg has.
+    """
+    path = Path(path)
+    if path.suffix == SAFETENSORS or (path.suffix in PTH and not path.is_dir()):
+        return read_file(path, foreign)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder.")
+    if (path / FOLDER_WEIGHTS).is_file():
+        return read_folder(path)
+    if path.is_file():
+        raise InputError(f"{path}: expected a folder, or a file that ends in {', '.join((*PTH, SAFETENSORS))}.")
+    if path.name.isdecimal() and path.parent.name == "checkpoints":
+        return read_run(path.parent.parent, path.name)
+    return read_run(path.parent if path.name == "checkpoints" else path, checkpoint)
+
+
+def read_run(path: Path, checkpoint: str) -> Weights:
+    folder = RunFolder(path)
+    if not folder.model.is_file():
+        raise InputError(
+            f"{path} is neither a run's folder nor a converted one: it has no model.json. "
+            f"Give one of those, or a file that ends in {', '.join((*PTH, SAFETENSORS))}."
+        )
+    about = read_json(folder.model)
+    step, params, batch_stats = restore_weights(folder.checkpoints, checkpoint)
+    leaves = to_leaves(params, batch_stats, batches=step)
+    check_leaves(leaves, from_json(about["model"]), about["channels"], f"{folder.checkpoints}/{step}")
+    names = {original_name(leaf): leaf for leaf in leaves}
+    types = {name: leaves[leaf].dtype.name for name, leaf in names.items()}
+    return Weights(about, leaves, names, "original", types, (f"checkpoint of step {step}",))
+
+
+def read_folder(path: Path) -> Weights:
+    about = read_json(path / "model.json")
+    leaves = read_safetensors(path / FOLDER_WEIGHTS).tensors
+    torch = about.pop("torch", {})
+    check_leaves(leaves, from_json(about["model"]), about["channels"], str(path / FOLDER_WEIGHTS))
+    names = torch.get("names", {original_name(leaf): leaf for leaf in leaves})
+    if unknown := set(names.values()) ^ set(leaves):
+        raise InputError(
+            f"{path}: model.json and {FOLDER_WEIGHTS} name different tensors: {', '.join(sorted(unknown))}."
+        )
+    return Weights(about, leaves, names, torch.get("scheme", "original"), torch.get("types", {}))
+
+
+def read_file(path: Path, foreign: Foreign) -> Weights:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    notes: list[str] = []
+    if path.suffix == SAFETENSORS:
+        tensors = read_safetensors(path).tensors
+    else:
+        tensors, unwrapped, _ = read_pth(path)
+        notes += [f"taken out of {', '.join(unwrapped)}"] if unwrapped else []
+    types = {name: tensor.dtype.name for name, tensor in tensors.items()}
+    tensors = single(tensors, notes, path)
+    about = beside(path)
+    torch = about.pop("torch", {}) if about else {}
+    names = torch.get("names", {})
+    if about and list(names) == list(tensors):
+        leaves = unnamed(tensors, names)
+        check_leaves(leaves, from_json(about["model"]), about["channels"], str(path))
+        return Weights(about, leaves, names, torch["scheme"], torch.get("types", types), tuple(notes))
+    schemes = [foreign.scheme] if foreign.scheme else list(SCHEMES.values())
+    try:
+        found = recognise(tensors, schemes, foreign.choices)
+    except InputError as error:
+        raise InputError(f"{path} {error}") from None
+    leaves = unnamed(tensors, found.names)
+    if about:
+        check_leaves(leaves, from_json(about["model"]), about["channels"], str(path))
+    else:
+        notes += [f"assumed: {line}" for line in found.assumed]
+        about = describe_foreign(found.model, found.channels, foreign, notes)
+    return Weights(about, leaves, found.names, found.scheme, types, tuple(notes))
+
+
+def single(tensors: Mapping[str, np.ndarray], notes: list[str], path: Path) -> dict[str, np.ndarray]:
+    """The tensors, those of float64 as float32."""
+    wide = [name for name, tensor in tensors.items() if tensor.dtype == np.float64]
+    with np.errstate(over="ignore"):
+        narrow = {name: tensors[name].astype(np.float32) for name in wide}
+    if wide:
+        notes.append(f"warning: {len(wide)} tensors are float64 and become float32: {', '.join(wide[:4])}, ...")
+    lost = [name for name in wide if not np.array_equal(np.isfinite(narrow[name]), np.isfinite(tensors[name]))]
+    if lost:
+        raise InputError(f"{path} has float64 numbers too large for float32, in {', '.join(lost[:10])}.")
+    return {**tensors, **narrow}
+
+
+def beside(path: Path) -> dict[str, Any] | None:
+    """What lies beside a file of weights: `model.pth.json`, or model.json beside a run's own."""
+    folder = RunFolder(path.parent)
+    own = path.with_name(f"{path.name}.json")
+    if own.is_file():
+        return read_json(own)
+    if path in (folder.best_weights, folder.final_weights) and folder.model.is_file():
+        return read_json(folder.model)
+    return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a model.json.
+
+    Raises:
+        InputError: if it is not one.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; it describes the weights beside it.")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}.") from None
+    if not isinstance(content, dict) or not isinstance(content.get("model"), dict) or "channels" not in content:
+        raise InputError(f"{path} does not describe a network: expected `model` and `channels` in it.")
+    return content
+
+
+def describe_foreign(model: UNet, channels: int, foreign: Foreign, notes: list[str]) -> dict[str, Any]:
+    """The content of model.json for weights that came without one; what is assumed goes to `notes`."""
+    binary, outputs = model.out_channels == 1, model.out_channels or 1
+    count = 1 if binary else outputs - 1
+    classes = foreign.classes or (("foreground",) if binary else tuple(f"class {i}" for i in range(1, outputs)))
+    if len(classes) != count:
+        raise InputError(
+            f"--classes names {len(classes)} classes; the network has {outputs} output channel{'s'[: outputs > 1]}, "
+            f"so {count} without the background."
+        )
+    if foreign.scale == SCALE:
+        notes.append("assumed: images are scaled to 0..1 and no more (--scale)")
+    if foreign.classes is None and not binary:
+        notes.append("assumed: output channel 0 is the background; the classes have no names yet (--classes)")
+    if foreign.height is None or foreign.width is None:
+        notes.append("not known: the size of images it was trained on (--height, --width)")
+    return {
+        "model": to_json(model),
+        "height": foreign.height,
+        "width": foreign.width,
+        "channels": channels,
+        "scale": foreign.scale,
+        "resize": "stretch",
+        "mode": "binary" if binary else "multiclass",
+        "classes": ["background", *classes],
+        "threshold": 0.5,
+    }
+
+
+def in_scheme(weights: Weights, scheme: Scheme | None) -> Weights:
+    """The weights with PyTorch's names after another scheme.
+
+    Raises:
+        InputError: if that scheme's class does something else than the network.
+    """
+    if scheme is None or scheme.name == weights.scheme:
+        return weights
+    model = weights.model
+    if model.up_first != scheme.up_first:
+        raise InputError(
+            f"--scheme {scheme.name}: its class concatenates {'(up, skip)' if scheme.up_first else '(skip, up)'}, "
+            "this network the other way round, so it would give other results under these names."
+        )
+    modules = scheme.modules(len(model.widths) - 1)
+    names = {scheme_name(path, modules): path for path in weights.leaves}
+    types = {name: weights.leaves[path].dtype.name for name, path in names.items()}
+    return weights._replace(names=names, scheme=scheme.name, types=types)
+
+
+def write_weights(path: Path | str, weights: Weights) -> None:
+    """Write weights as the name says: `.pth` or `.safetensors` with `PATH.json` beside it, or a converted folder.
+
+    Raises:
+        InputError: for a folder that holds something else.
+    """
+    path = Path(path)
+    torch = {"scheme": weights.scheme, "names": weights.names, "types": weights.types}
+    about = {**weights.about, "torch": torch}
+    if path.suffix in (*PTH, SAFETENSORS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == SAFETENSORS:
+            write_safetensors(path, weights.state_dict, {"format": "pt"})
+        else:
+            write_pth(path, weights.state_dict)
+        write_json(path.with_name(f"{path.name}.json"), about)
+        return
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / FOLDER_WEIGHTS).is_file()):
+        raise InputError(f"{path} is there already and is no converted folder: give another name.")
+    path.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path / FOLDER_WEIGHTS, weights.leaves, {"format": "np"})
+    write_json(path / "model.json", about)

@@ -1,0 +1,223 @@
+"""Every kind of image file becomes uint8 of one shape; every broken one becomes an error that names it."""
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxseg.data.coco import DataError
+from jaxseg.data.images import read_image
+
+STORED, TARGET = (61, 83), (20, 30)
+ROWS, COLUMNS = np.mgrid[:61, :83].astype(np.uint8)
+GREY = 2 * ROWS + COLUMNS
+RGB = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
+PICTURE, DIM = Image.fromarray(RGB), Image.fromarray(GREY)
+
+
+def palette(transparency: object = None) -> Image.Image:
+    picture = PICTURE.quantize(200)
+    if transparency is not None:
+        picture.info["transparency"] = transparency
+    return picture
+
+
+def clear(picture: Image.Image) -> Image.Image:
+    """With an alpha channel, clear on the left."""
+    picture = picture.copy()
+    picture.putalpha(Image.fromarray(np.where(COLUMNS < 40, 0, 255).astype(np.uint8)))
+    return picture
+
+
+def put(path: Path, picture: Image.Image, **options: object) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def read(
+    path: Path, channels: int = 3, stored: tuple[int, int] = STORED, target: tuple[int, int] = TARGET
+) -> np.ndarray:
+    return read_image(path, stored=stored, target=target, channels=channels)
+
+
+def luminance(rgb: np.ndarray) -> np.ndarray:
+    return rgb @ np.array([0.299, 0.587, 0.114])
+
+
+def psnr(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """In dB; 100 where nothing differs."""
+    return float(10 * np.log10(255**2 / (np.mean((ours.astype(float) - theirs.astype(float)) ** 2) + 255**2 / 1e10)))
+
+
+KINDS: dict[str, tuple[str, Callable[[], Image.Image], np.ndarray, dict]] = {
+    "rgb": ("a.png", lambda: PICTURE, RGB, {}),
+    "jpeg": ("a.jpg", lambda: PICTURE, RGB, {"quality": 95, "subsampling": 0}),
+    "progressive": ("a.jpg", lambda: PICTURE, RGB, {"quality": 95, "subsampling": 0, "progressive": True}),
+    "cmyk": ("a.jpg", lambda: PICTURE.convert("CMYK"), RGB, {"quality": 95, "subsampling": 0}),
+    "grey": ("a.png", lambda: DIM, GREY, {}),
+    "grey jpeg": ("a.jpg", lambda: DIM, GREY, {"quality": 95}),
+    "grey alpha": ("a.png", lambda: clear(DIM), GREY, {}),
+    "sixteen bits": ("a.png", lambda: Image.fromarray(GREY.astype(np.uint16) * 257), GREY, {}),
+    "sixteen bits tiff": ("a.tif", lambda: Image.fromarray(GREY.astype(np.uint16) * 257), GREY, {}),
+    "palette": ("a.png", palette, RGB, {}),
+    "palette gif": ("a.gif", palette, RGB, {}),
+    "palette, one colour clear": ("a.png", lambda: palette(3), RGB, {}),
+    "palette, any colour clear": ("a.png", lambda: palette(bytes(range(200))), RGB, {}),
+    "alpha": ("a.png", lambda: clear(PICTURE), RGB, {}),
+    "one bit": ("a.png", lambda: Image.fromarray(GREY > 120), 255 * (GREY > 120), {}),
+    "webp": ("a.webp", lambda: PICTURE, RGB, {"lossless": True}),
+    "bmp": ("a.bmp", lambda: PICTURE, RGB, {}),
+    "mpo": ("a.mpo", lambda: PICTURE, RGB, {"quality": 95, "subsampling": 0, "save_all": True, "append_images": [DIM]}),
+}
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file(tmp_path: Path, kind: str, channels: int) -> None:
+    name, make, truth, options = KINDS[kind]
+    found = read(put(tmp_path / name, make(), **options), channels)
+    assert (found.shape, found.dtype) == ((*TARGET, channels), np.uint8)
+    colours = truth if truth.ndim == 3 else np.repeat(truth[..., None], 3, axis=-1)
+    expected = colours if channels == 3 else luminance(colours)[..., None]
+    small = [
+        np.asarray(Image.fromarray(plane.astype(np.float32)).resize(TARGET[::-1], Image.Resampling.BILINEAR))
+        for plane in np.moveaxis(expected, -1, 0)
+    ]
+    assert psnr(found, np.stack(small, axis=-1)) > 33
+
+
+def test_no_resize_is_exact(tmp_path: Path) -> None:
+    assert np.array_equal(read(put(tmp_path / "a.png", PICTURE), target=STORED), RGB)
+    assert np.array_equal(read(put(tmp_path / "g.png", DIM), 1, target=STORED)[..., 0], GREY)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_exif_rotation_is_not_applied(tmp_path: Path, orientation: int) -> None:
+    """COCO's masks belong to the pixels as they are stored."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = read(put(tmp_path / "turned.jpg", PICTURE, exif=exif))
+    assert np.array_equal(turned, read(put(tmp_path / "plain.jpg", PICTURE)))
+
+
+def test_a_resize_is_antialiased(tmp_path: Path) -> None:
+    """Fine stripes become grey; linear interpolation alone would make a moire of them."""
+    stripes = np.repeat(255 * (np.arange(400) % 2), 300).reshape(400, 300).astype(np.uint8)
+    found = read(put(tmp_path / "a.png", Image.fromarray(stripes)), 1, stored=(400, 300), target=(50, 40))
+    assert np.abs(found[2:-2].astype(int) - 127).max() <= 3
+
+
+def full_decode(path: Path, target: tuple[int, int]) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB").resize(target[::-1], Image.Resampling.BILINEAR))
+
+
+def scores_against_full_decode(paths: list[Path], target: tuple[int, int]) -> list[float]:
+    scores = []
+    for path in paths:
+        with Image.open(path) as picture:
+            stored = (picture.height, picture.width)
+        scores.append(psnr(read(path, stored=stored, target=target), full_decode(path, target)))
+    return scores
+
+
+@pytest.mark.parametrize("target", [(64, 64), (96, 128)], ids=str)
+def test_reduced_decoding_is_close_to_the_full_one(sample: Path, target: tuple[int, int]) -> None:
+    scores = scores_against_full_decode(sorted((sample / "images" / "val2017").iterdir()), target)
+    assert min(scores) > 32
+
+
+def test_reduced_decoding_is_close_on_real_photographs(coco_dev: Path) -> None:
+    paths = sorted((coco_dev / "images" / "val2017").iterdir())[:25]
+    scores = scores_against_full_decode(paths, (224, 224))
+    print(f"PSNR to a full decode: mean {np.mean(scores):.1f} dB, worst {min(scores):.1f} dB")
+    assert min(scores) > 32
+
+
+def test_large_jpegs_are_decoded_at_a_reduced_size(tmp_path: Path) -> None:
+    """Half the time of loading goes into it."""
+    path = put(tmp_path / "a.jpg", Image.fromarray(np.kron(RGB, np.ones((8, 8, 1), np.uint8))))
+    seen = []
+    original = Image.Image.resize
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "resize", lambda self, *a, **k: (seen.append(self.size), original(self, *a, **k))[1])
+        read(path, stored=(488, 664), target=STORED)
+    assert seen == [(83, 61)]
+
+
+# Files that can't be used.
+
+
+def refuse(path: Path, **options: tuple[int, int]) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path, **options)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_another_size_than_the_jsons_is_said(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.png", PICTURE)
+    for stored in ((83, 61), (61, 82), (122, 166)):
+        message = refuse(path, stored=stored)
+        assert "is 61 x 83 (height x width), its entry in the JSON says" in message
+        assert f"{stored[0]} x {stored[1]}: the masks would not fit. Was it resized or rotated?" in message
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    assert refuse(tmp_path / "a.jpg").endswith("can't be read as an image: no such file.")
+    assert "can't be read as an image: [Errno 21] Is a directory" in refuse(tmp_path)
+    assert "can't be read as an image" in refuse(tmp_path / "a\0.jpg")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"<html>404</html>", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n"], ids=str)
+def test_what_is_no_image_is_said(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    assert "can't be read as an image" in refuse(path)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.webp"])
+def test_a_truncated_file_is_said(tmp_path: Path, name: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, RGB.shape, np.uint8)
+    path = put(tmp_path / name, Image.fromarray(noise))
+    whole = path.read_bytes()
+    for length in range(1, int(len(whole) * 0.9), max(1, len(whole) // 40)):
+        path.write_bytes(whole[:length])
+        assert "can't be read as an image" in refuse(path)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.tif", "a.webp", "a.bmp"])
+def test_damaged_files_raise_nothing_else(tmp_path: Path, name: str, long: bool) -> None:
+    path = put(tmp_path / name, PICTURE.quantize(64) if name.endswith("gif") else PICTURE)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(3000 if long else 100):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        size = min(200, damaged.size) if random.random() < 0.5 else damaged.size
+        places = random.integers(0, size, random.integers(1, 6))
+        damaged[places] = random.integers(0, 256, places.size)
+        path.write_bytes(damaged.tobytes())
+        with warnings.catch_warnings():  # Pillow warns of odd metadata
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(DataError):
+                assert read(path).shape == (*TARGET, 3)
+
+
+def test_a_decoders_own_errors_are_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path / "a.png", PICTURE)
+
+    def fail(error: Exception) -> None:
+        def load(self: Image.Image) -> None:
+            raise error
+
+        monkeypatch.setattr(Image.Image, "convert", lambda self, mode: load(self))
+
+    for error in (IndexError("x"), EOFError("x"), TypeError("x"), OverflowError("x")):
+        fail(error)
+        assert "can't be read as an image: x" in refuse(path)
+    fail(MemoryError())  # the machine's fault, not the file's
+    with pytest.raises(MemoryError):
+        read(path)

@@ -1,0 +1,192 @@
+"""A split's samples follow from files and settings alone; what can't be used is said with the setting that mends it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coco_files import annotation, box, image, write_coco, write_pictures, write_root
+from PIL import Image
+
+from jaxseg.data.coco import DataError
+from jaxseg.data.samples import FAULT_BYTES, Data, Samples, open_split
+
+SMALL: dict[str, Any] = {"height": 16, "width": 24}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Ten training images, ids 1 to 10, and four validation images; cat, dog, bird in turn."""
+    return write_root(tmp_path / "coco", train2017=10, val2017=4)
+
+
+def ids(samples: Samples) -> list[int]:
+    return samples.index.image_id[samples.positions].tolist()
+
+
+def refuse(data: Data, split: Any = "train") -> str:
+    with pytest.raises(DataError) as caught:
+        open_split(data, split)
+    return str(caught.value)
+
+
+def unchecked(**settings: Any) -> Data:
+    """Settings as a config file may hold them: their types are not checked there."""
+    data = Data()
+    for name, value in settings.items():
+        object.__setattr__(data, name, value)
+    return data
+
+
+# One sample.
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("mode", ["binary", "multiclass"])
+def test_a_sample(root: Path, channels: int, mode: str) -> None:
+    samples = open_split(Data(root=root, channels=channels, mode=mode, classes=("dog", "cat"), **SMALL), "train")
+    assert ids(samples) == [1, 2, 4, 5, 7, 8, 10]
+    for place, id_ in enumerate(ids(samples)):
+        sample = samples[place]
+        assert (sample["image"].shape, sample["image"].dtype) == ((16, 24, channels), np.uint8)
+        assert (sample["mask"].shape, sample["mask"].dtype) == ((16, 24), np.uint8)
+        assert (sample["image_id"], sample["weight"]) == (id_, 1)
+        assert not sample["fault"].any()
+        drawn = 1 if mode == "binary" or id_ % 3 == 2 else 2  # dogs are class 1 here
+        assert np.unique(sample["mask"]).tolist() == [0, drawn]
+        with Image.open(root / "images" / "train2017" / f"{id_}.png") as picture:
+            pixels = picture.convert("RGB" if channels == 3 else "L").resize((24, 16), Image.Resampling.BILINEAR)
+        assert np.array_equal(sample["image"].squeeze(), np.asarray(pixels))
+
+
+def test_a_sample_is_the_same_each_time(root: Path) -> None:
+    data = Data(root=root, **SMALL)
+    one, other = open_split(data, "train"), open_split(data, "train")
+    for place in range(len(one)):
+        first, second, third = one[place], one[place], other[place]
+        for key in first:
+            assert first[key].tobytes() == second[key].tobytes() == third[key].tobytes()
+
+
+def test_no_classes_means_every_image(tmp_path: Path) -> None:
+    images = [image(i) for i in range(4)]
+    write_pictures(tmp_path, images)
+    annotations = [
+        annotation(1, 1, 3, [box(2, 2, 20, 20)]),
+        annotation(2, 2, 77, [box(2, 2, 20, 20)]),
+        annotation(3, 3),
+    ]
+    json = write_coco(tmp_path / "x.json", images, annotations)
+    samples = open_split(Data(train_json=json, mode="multiclass", **SMALL), "train")
+    assert ids(samples) == [0, 1, 2, 3]
+    assert [int(samples[place]["mask"].max()) for place in range(4)] == [0, 3, 0, 0]
+
+
+def test_validation_uses_the_training_table(tmp_path: Path) -> None:
+    """The validation file lists its categories in another order."""
+    write_root(tmp_path, train2017=3)
+    images = [image(20)]
+    write_pictures(tmp_path / "images" / "val2017", images)
+    outline = [annotation(1, 20, 3, [box(2, 2, 20, 20)])]
+    write_coco(tmp_path / "annotations" / "instances_val2017.json", images, outline, ["bird", "fish", "cat"])
+    data = Data(root=tmp_path, mode="multiclass", **SMALL)
+    train = open_split(data, "train")
+    assert open_split(data, "val", train.table)[0]["mask"].max() == 1  # cat, as in training
+    assert open_split(data, "val")[0]["mask"].max() == 3
+
+
+# Faults.
+
+
+def test_an_unreadable_image_is_an_error_that_names_it(root: Path) -> None:
+    broken = root / "images" / "train2017" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    samples = open_split(Data(root=root, **SMALL), "train")
+    with pytest.raises(DataError) as caught:
+        samples[2]
+    assert str(caught.value).startswith(f"Image 3: {broken} can't be read as an image: ")
+    assert str(caught.value).endswith(". To leave such out: --data.on-error skip")
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_skipped_image_keeps_its_place_without_weight(root: Path, channels: int) -> None:
+    whole = open_split(Data(root=root, channels=channels, **SMALL), "train")[2]
+    broken = root / "images" / "train2017" / "3.png"
+    broken.unlink()
+    samples = open_split(Data(root=root, channels=channels, on_error="skip", **SMALL), "train")
+    sample = samples[2]
+    assert (len(samples), sample["image_id"], sample["weight"]) == (10, 3, 0)
+    assert (sample["mask"] == 255).all()
+    assert not sample["image"].any()
+    assert {k: (v.shape, v.dtype) for k, v in sample.items()} == {k: (v.shape, v.dtype) for k, v in whole.items()}
+    assert bytes(sample["fault"]).rstrip(b"\0").decode() == f"{broken} can't be read as an image: no such file."
+    assert samples[1]["weight"] == 1
+
+
+def test_known_faults_are_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes on repeats what it did, also where the file was mended since."""
+    samples = open_split(Data(root=root, on_error="skip", **SMALL), "train", known_faults={3: "as noted", 99: "x"})
+    asked = []
+    monkeypatch.setattr(Samples, "image", lambda self, position: asked.append(position))
+    sample = samples[2]
+    assert asked == []
+    assert (sample["weight"], sample["image_id"]) == (0, 3)
+    assert bytes(sample["fault"]).rstrip(b"\0") == b"as noted"
+    assert (sample["mask"] == 255).all()
+
+
+def test_a_long_fault_is_cut(root: Path) -> None:
+    for text in ("é" * 1000, "\udcff" * 1000):
+        samples = open_split(Data(root=root, on_error="skip", **SMALL), "train", known_faults={3: text})
+        assert samples[2]["fault"].shape == (FAULT_BYTES,)
+        assert samples[2]["fault"].all()
+
+
+# Settings that can't be used.
+
+
+def test_no_image_left_is_said(root: Path) -> None:
+    json = root / "annotations" / "instances_train2017.json"
+    write_coco(json, [image(1)], [annotation(1, 1, 2, [box(1, 1, 5, 5)])])
+    message = refuse(Data(root=root, classes=("cat", "bird")))
+    assert f"{json}: none of its 1 images is left in split 'train' with the classes cat, bird" in message
+    assert "Choose other classes by --data.classes." in message
+    assert "or other shares" in refuse(Data(root=root, val_fraction=0.2), "val")
+
+
+def test_a_file_without_the_classes_is_said(root: Path) -> None:
+    table = open_split(Data(root=root), "train").table
+    json = root / "annotations" / "instances_val2017.json"
+    write_coco(json, [image(11)], [annotation(1, 11, 1, [box(1, 1, 5, 5)])], ["Cat", "Dog"])
+    with pytest.raises(DataError, match="has none of the classes cat, dog, bird; its categories are: Cat, Dog"):
+        open_split(Data(root=root), "val", table)
+
+
+def test_without_a_data_set_the_sample_is_used() -> None:
+    assert Data().uses_sample
+    for name in ("root", "train_json", "val_json", "test_json"):
+        assert not Data(**{name: Path("x")}).uses_sample
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("mode", "normal", "data.mode is 'normal': expected 'binary' or 'multiclass'."),
+        (
+            "overlap",
+            "smallest",
+            "data.overlap is 'smallest': expected 'max_index' or 'smallest_on_top' or 'last_on_top'.",
+        ),
+        ("crowds", None, "data.crowds is None: expected 'foreground' or 'void' or 'drop'."),
+        ("channels", 4, "data.channels is 4: expected 1 or 3."),
+        ("on_error", "ignore", "data.on_error is 'ignore': expected 'raise' or 'skip'."),
+        ("classes", "laptop", "data.classes is the text 'laptop': one class is written ('laptop',)."),
+        ("height", 0, "data.height is 0: expected at least 1."),
+        ("width", -224, "data.width is -224: expected at least 1."),
+        ("threads", -1, "data.threads is -1: expected at least 0."),
+        ("workers", -1, "data.workers is -1: expected at least 0."),
+        ("split_seed", -1, "data.split_seed is -1: expected at least 0."),
+    ],
+)
+def test_a_wrong_setting_is_said(name: str, value: Any, message: str) -> None:
+    assert refuse(unchecked(**{name: value})) == message
