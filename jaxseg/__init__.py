@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxseg import train, visualize
+    from jaxseg import convert, export, train, visualize
     from jaxseg.arrays import VOID, Batch
     from jaxseg.config import Config, load_config
     from jaxseg.data.loader import eval_batches, train_batches
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from jaxseg.losses import CrossEntropy
     from jaxseg.models.unet import UNet
     from jaxseg.optim import Adam
+    from jaxseg.predictor import Model, load_model
     from jaxseg.pth import read_pth, write_pth
+    from jaxseg.tensors_file import read_safetensors, write_safetensors
+    from jaxseg.weights import Weights, read_weights, write_weights
 
 __version__ = "0.1.0"
 
@@ -26,17 +29,26 @@ _HOME = {
     "Data": "jaxseg.data.samples",
     "InputError": "jaxseg.errors",
     "Logs": "jaxseg.logs",
+    "Model": "jaxseg.predictor",
     "Samples": "jaxseg.data.samples",
     "UNet": "jaxseg.models.unet",
     "VOID": "jaxseg.arrays",
+    "Weights": "jaxseg.weights",
+    "convert": None,
     "eval_batches": "jaxseg.data.loader",
+    "export": None,
     "load_config": "jaxseg.config",
+    "load_model": "jaxseg.predictor",
     "open_split": "jaxseg.data.samples",
     "read_pth": "jaxseg.pth",
+    "read_safetensors": "jaxseg.tensors_file",
+    "read_weights": "jaxseg.weights",
     "train": None,
     "train_batches": "jaxseg.data.loader",
     "visualize": None,
     "write_pth": "jaxseg.pth",
+    "write_safetensors": "jaxseg.tensors_file",
+    "write_weights": "jaxseg.weights",
 }
 """Where each public name lives (None: it is a module), so that JAX is imported when first needed."""
 

@@ -5,6 +5,8 @@ from importlib import import_module
 
 COMMANDS = {
     "train": "train a network",
+    "convert": "weights to PyTorch and back, with proof",
+    "export": "a trained model as StableHLO, ONNX, safetensors or PyTorch source",
     "visualize": "save pictures of a data set's images and masks",
 }
 

@@ -30,7 +30,7 @@ Run = Callable[[UInt8[np.ndarray, "batch height width channels"]], Outputs]
 
 
 class Agreement(NamedTuple):
-    """The largest absolute errors over some images, and how many of their pixels are of another class."""
+    """The largest absolute errors over some images; pixels whose class differs, and pixels of the foreground."""
 
     images: int
     height: int
@@ -39,6 +39,7 @@ class Agreement(NamedTuple):
     logit_error: float
     probability_error: float
     differing: int
+    foreground: int
 
     @property
     def pixels(self) -> int:
@@ -67,6 +68,7 @@ def compare(ours: Outputs, theirs: Outputs) -> Agreement:
         logit_error=float(np.abs(theirs.logits - ours.logits).max()),
         probability_error=float(np.abs(theirs.probabilities - ours.probabilities).max()),
         differing=int((ours.masks != theirs.masks).sum()),
+        foreground=int((ours.masks > 0).sum()),
     )
 
 
@@ -113,9 +115,9 @@ def enlarged(
 
 def agreement_table(agreements: Sequence[Agreement]) -> str:
     """A line for each."""
-    lines = [f"{'images':>8s}  {'size':>11s}  {'logits':>8s}  {'probabilities':>13s}  equal mask pixels"]
+    lines = [f"{'images':>8s}  {'size':>11s}  {'logits':>8s}  {'probabilities':>13s}  equal mask pixels, foreground"]
     for a in agreements:
-        equal = f"{a.pixels - a.differing:,} of {a.pixels:,}"
-        size = f"{a.height} x {a.width}"
-        lines.append(f"{a.images:8d}  {size:>11s}  {a.logit_error:8.1e}  {a.probability_error:13.1e}  {equal}")
+        size, equal, share = f"{a.height} x {a.width}", a.pixels - a.differing, a.foreground / a.pixels
+        errors = f"{a.logit_error:8.1e}  {a.probability_error:13.1e}"
+        lines.append(f"{a.images:8d}  {size:>11s}  {errors}  {equal:,} of {a.pixels:,}, {share:.1%}")
     return "\n".join(lines)

@@ -110,37 +110,3 @@ def check_shapes(expected: PyTree, saved: PyTree, where: str) -> None:
         more = f"\n  ... and {len(faults) - 12} more" if len(faults) > 12 else ""
         listed = "\n  ".join(faults[:12])
         raise InputError(f"{where} does not hold the weights of the network that was described:\n  {listed}{more}")
-
-
-def restore_weights(folder: Path, which: str) -> tuple[int, PyTree, PyTree]:
-    """The step, `params` and `batch_stats` of one checkpoint: `best`, `latest` or a step's number; as numpy arrays.
-
-    Raises:
-        InputError: if there is no such checkpoint, with those that there are.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder, so the run has no checkpoint yet.")
-    handlers = {"state": ocp.PyTreeCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
-    options = ocp.CheckpointManagerOptions(create=False)
-    with ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handlers) as manager:
-        steps = sorted(manager.all_steps())
-        if not steps:
-            raise InputError(f"{folder} holds no checkpoint yet: the first one is saved after an epoch.")
-        step = int(which) if which.isdecimal() else steps[-1]
-        if which == "best":
-            progress = manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))["progress"]
-            step = progress["best_step"]
-        elif which != "latest" and not which.isdecimal():
-            raise InputError(f"--checkpoint {which}: give best, latest, or one of the steps {listed(steps)}.")
-        if step not in steps:
-            raise InputError(f"{folder} has no checkpoint of step {step}; it has {listed(steps)}.")
-        tree = manager.item_metadata(step)["state"].tree
-        item = {name: tree.get(name) or {} for name in ("params", "batch_stats")}
-        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
-        wanted = ocp.args.PyTreeRestore(item=item, restore_args=plain, partial_restore=True)
-        state = manager.restore(step, args=ocp.args.Composite(state=wanted))["state"]
-    return step, state["params"], state["batch_stats"]
-
-
-def listed(steps: list[int]) -> str:
-    return ", ".join(map(str, steps))

@@ -14,7 +14,7 @@ from jaxseg.recognise import Choices
 from jaxseg.run import write_json
 from jaxseg.schemes import SCHEMES, Scheme, read_rules
 from jaxseg.step import SCALE
-from jaxseg.weights import PTH, SAFETENSORS, Foreign, Weights, in_scheme, read_weights, write_weights
+from jaxseg.weights import PTH, SAFETENSORS, UNDESCRIBED, Foreign, Weights, in_scheme, read_weights, write_weights
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def convert(
     target: Path | str,
     *,
     checkpoint: str = "best",
-    foreign: Foreign = Foreign(),
+    foreign: Foreign = UNDESCRIBED,
     torch_model: str | None = None,
     reference: Path | str | None = None,
 ) -> Conversion:

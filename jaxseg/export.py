@@ -28,8 +28,8 @@ from jaxseg.tensors_file import read_safetensors, write_safetensors
 from jaxseg.torch_source import torch_source
 from jaxseg.torch_weights import to_state_dict
 
-Form = Literal["stablehlo", "onnx", "safetensors", "torch"]
-ENDINGS: dict[str, Form] = {".zip": "stablehlo", ".onnx": "onnx", ".safetensors": "safetensors", ".py": "torch"}
+Format = Literal["stablehlo", "onnx", "safetensors", "torch"]
+ENDINGS: dict[str, Format] = {".zip": "stablehlo", ".onnx": "onnx", ".safetensors": "safetensors", ".py": "torch"}
 IMAGES = 8
 
 
@@ -41,13 +41,13 @@ class ExportArguments:
         run: the run's folder.
         out: the file to write. Its ending says the form: `.zip` (StableHLO, run by jax and numpy), `.onnx`,
             `.safetensors` (weights by PyTorch's names), `.py` (a PyTorch module, with its `.pth` beside it).
-        form: the form, where the ending does not say it.
+        format: the form, where the ending does not say it.
         checkpoint: best, latest, or a step.
     """
 
     run: tyro.conf.Positional[Path]
     out: tyro.conf.Positional[Path]
-    form: Form | None = None
+    format: Format | None = None
     checkpoint: Which = "best"
 
 
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def export_model(
-    run: Path | str, out: Path | str, form: Form | None = None, checkpoint: Which = "best"
+    run: Path | str, out: Path | str, format: Format | None = None, checkpoint: Which = "best"
 ) -> tuple[Agreement, ...]:
     """Write the model of a run to `out`, once it has been loaded from there and compared.
 
@@ -71,8 +71,10 @@ def export_model(
         InputError: if there is no such model or form, or the export gives other numbers: then nothing is written.
     """
     out = Path(out)
-    form = form or form_of(out)
+    form = format or form_of(out)
     model = load_model(run, checkpoint)
+    network = f"{type(model.model).__name__} of widths {' '.join(map(str, model.model.widths))}"
+    print(f"{run} ({checkpoint} checkpoint): {network}, as {form} to {out}")
     images, source = photographs(RunFolder(Path(run)), model)
     if model.model.dtype != "float32":
         print(f"The run computed in {model.model.dtype}; the export, and what it is compared with, in float32.")
@@ -88,13 +90,13 @@ def export_model(
     return agreements
 
 
-def form_of(out: Path) -> Form:
+def form_of(out: Path) -> Format:
     """By the ending."""
     if out.suffix == ".pth":
         raise InputError(f"{out}: python -m jaxseg.convert writes .pth files; a .py brings its .pth with it.")
     if out.suffix not in ENDINGS or out.is_dir():
         known = ", ".join(f"{ending} ({form})" for ending, form in ENDINGS.items())
-        raise InputError(f"{out} does not say what to write: let it end in {known}, or give --form.")
+        raise InputError(f"{out} does not say what to write: let it end in {known}, or give --format.")
     return ENDINGS[out.suffix]
 
 
@@ -117,7 +119,7 @@ def photographs(folder: RunFolder, model: Model) -> tuple[UInt8[np.ndarray, "bat
 
 
 def prove(
-    form: Form, path: Path, model: Model, images: UInt8[np.ndarray, "batch height width channels"], source: str
+    form: Format, path: Path, model: Model, images: UInt8[np.ndarray, "batch height width channels"], source: str
 ) -> tuple[Agreement, ...]:
     """Compare on the images, and on another batch and size; print the table.
 

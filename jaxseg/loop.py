@@ -89,6 +89,7 @@ def train_epoch(
     start, waiting, images = time.perf_counter(), 0.0, 0
     totals, pending = Totals.empty(compiled.classes), None
     first = int(state.step)
+    bar.set_postfix_str("the first step compiles" if not first else "")
     for step in range(first + 1, first + steps + 1):
         asked = time.perf_counter()
         loaded = next(batches)

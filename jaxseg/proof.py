@@ -222,7 +222,12 @@ def alternatives(
 ) -> Iterator[tuple[str, UNet, Mapping[str, PyTree], bool]]:
     """Usual mistakes, each with the network that makes it; and whether it normalises by the batch."""
     order = "(skip, up)" if model.up_first else "(up, skip)"
-    yield f"it concatenates {order}: --up-first {not model.up_first}", model.clone(up_first=not model.up_first), variables, False
+    yield (
+        f"it concatenates {order}: --up-first {not model.up_first}",
+        model.clone(up_first=not model.up_first),
+        variables,
+        False,
+    )
     if model.up != "transposed":
         corners = model.up == "bilinear"
         other = model.clone(up="bilinear_corners" if corners else "bilinear")

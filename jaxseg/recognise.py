@@ -1,6 +1,5 @@
 """A PyTorch state dict to the U-Net it belongs to, by names and shapes."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,6 +32,9 @@ class Choices:
     epsilon: float | None = None
 
 
+AS_ITS_CLASS = Choices()
+
+
 class Recognised(NamedTuple):
     """A network, the scheme of its names, the path of each name, and what was assumed, a line each."""
 
@@ -44,7 +46,7 @@ class Recognised(NamedTuple):
 
 
 def recognise(
-    tensors: Mapping[str, np.ndarray], schemes: Iterable[Scheme] = SCHEMES.values(), choices: Choices = Choices()
+    tensors: Mapping[str, np.ndarray], schemes: Iterable[Scheme] = SCHEMES.values(), choices: Choices = AS_ITS_CLASS
 ) -> Recognised:
     """The network whose state dict this is.
 
@@ -260,4 +262,5 @@ def assumptions(model: UNet, scheme: Scheme, choices: Choices) -> Iterable[str]:
         yield f"normalisation with epsilon {model.epsilon:g}, {source(choices.epsilon)} (--epsilon NUMBER)"
     if model.up != "transposed":
         corners = model.up == "bilinear_corners"
-        yield f"bilinear upsampling with align_corners={corners}, {source(choices.align_corners)} (--align-corners {not corners})"
+        chosen = source(choices.align_corners)
+        yield f"bilinear upsampling with align_corners={corners}, {chosen} (--align-corners {not corners})"

@@ -15,6 +15,7 @@ from jaxseg.config import MAY_CHANGE, Arguments, Config, differences, parse, to_
 from jaxseg.data.loader import eval_batches, steps_per_epoch, train_batches
 from jaxseg.data.samples import Samples, open_split
 from jaxseg.errors import InputError, told_plainly
+from jaxseg.initial import Initial, read_initial, started_from
 from jaxseg.logs import RunLog, append, progress_bar
 from jaxseg.loop import Compiled, Shown, compile_steps, evaluate_all, train_epoch
 from jaxseg.metrics import Totals
@@ -31,9 +32,11 @@ class TrainArguments(Arguments):
 
     Attributes:
         workdir: the run's folder; None: runs/<name of the config file>.
+        init: weights to start from: a run, a converted folder, a .pth or a .safetensors.
     """
 
     workdir: Path | None = None
+    init: Path | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,14 +44,17 @@ def main(argv: list[str] | None = None) -> None:
     with told_plainly():
         arguments = parse(TrainArguments, "python -m jaxseg.train", argv)
         assert arguments.config is not None
-        fit(arguments.settings, arguments.workdir or Path("runs") / arguments.config.stem)
+        fit(arguments.settings, arguments.workdir or Path("runs") / arguments.config.stem, arguments.init)
 
 
-def fit(config: Config, workdir: Path | str) -> RunFolder:
+def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> RunFolder:
     """Train as `config` says, into `workdir`; what is there of the same run is gone on with.
 
+    A new run starts from the weights of `init`, if given: a run, a converted folder, a `.pth` or a `.safetensors`. A
+    first or last layer for other channels or classes starts afresh, which is told.
+
     Raises:
-        InputError: for data, sizes or settings that can't be used, or a folder that holds another run.
+        InputError: for data, sizes, settings or weights that can't be used, or a folder that holds another run.
     """
     folder = RunFolder(Path(workdir))
     faults = {fault["image_id"]: fault["error"] for fault in read_lines(folder.faults)}
@@ -56,6 +62,7 @@ def fit(config: Config, workdir: Path | str) -> RunFolder:
     val = open_split(config.data, "val", train.table, known_faults=faults)
     config = fitted(config, train)
     steps = steps_per_epoch(train, config.batch_size)
+    initial = read_initial(Path(init), folder, config.model, config.data.channels) if init else None
     claim(folder, config, {"train": train.index.digest, "val": val.index.digest})
     layout = data_parallel(config.batch_size)
     introduce(config, folder, train, val, layout, steps)
@@ -63,7 +70,7 @@ def fit(config: Config, workdir: Path | str) -> RunFolder:
     compiled = compile_steps(config, layout)
     note_faults = fault_writer(folder, faults)
     with Checkpoints(folder.checkpoints) as checkpoints:
-        state, progress = start(config, compiled, checkpoints)
+        state, progress = start(config, compiled, checkpoints, initial)
         if finished(config, progress) and folder.final_weights.exists():
             print(f"This run is finished: {progress.epoch} epochs. To go on: --epochs {config.epochs + 10}")
             return folder
@@ -142,12 +149,17 @@ def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
     write_json(folder.config, ours)
 
 
-def start(config: Config, compiled: Compiled, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:
-    """A new state, or the latest checkpoint's."""
-    key = jax.random.key(config.seed)
+def start(
+    config: Config, compiled: Compiled, checkpoints: Checkpoints, initial: Initial | None
+) -> tuple[TrainState, Progress]:
+    """A new state, with the initial weights if any; or the latest checkpoint's."""
     step = checkpoints.latest_step()
     if step is None:
-        return compiled.create(key), Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0)
+        state = compiled.create(jax.random.key(config.seed))
+        if initial is not None:
+            print("\n".join(initial.notes))
+            state = started_from(state, initial, config.optimizer.build(), compiled.layout)
+        return state, Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0)
     return checkpoints.restore(step, abstract_state(compiled))
 
 

@@ -74,7 +74,8 @@ def draw_samples(config: Config, out: Path, count: int = 25, split: Split = "tra
     names = samples.table.names[1:]
     save_samples(out / "grid.png", images, masks, class_names=names, captions=captions, columns=5)
     left_out = f"; {len(places) - len(paths)} could not be read" if len(paths) < len(places) else ""
-    print(f"{len(paths)} pictures and grid.png are in {out}/ ({split} split; {', '.join(names)}{left_out})")
+    classes = ", ".join(names) if len(names) <= 8 else f"{len(names)} classes"
+    print(f"{len(paths)} pictures and grid.png are in {out}/ ({split} split; {classes}{left_out})")
     return [*paths, out / "grid.png"]
 
 

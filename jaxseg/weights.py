@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxseg.checkpoint import restore_weights
+from jaxseg.checkpoint import Which, load_weights
 from jaxseg.config import from_json, to_json
 from jaxseg.errors import InputError
 from jaxseg.models.unet import UNet
+from jaxseg.predictor import read_description, shapes_of
 from jaxseg.pth import read_pth, write_pth
 from jaxseg.recognise import Choices, check_leaves, recognise, scheme_name
 from jaxseg.run import RunFolder, write_json
@@ -83,7 +85,10 @@ class Foreign:
     classes: tuple[str, ...] | None = None
 
 
-def read_weights(path: Path | str, *, checkpoint: str = "best", foreign: Foreign = Foreign()) -> Weights:
+UNDESCRIBED = Foreign()
+
+
+def read_weights(path: Path | str, *, checkpoint: str = "best", foreign: Foreign = UNDESCRIBED) -> Weights:
     """A network and its weights, whatever `path` is.
 
     Args:
@@ -115,13 +120,22 @@ def read_run(path: Path, checkpoint: str) -> Weights:
             f"{path} is neither a run's folder nor a converted one: it has no model.json. "
             f"Give one of those, or a file that ends in {', '.join((*PTH, SAFETENSORS))}."
         )
-    about = read_json(folder.model)
-    step, params, batch_stats = restore_weights(folder.checkpoints, checkpoint)
-    leaves = to_leaves(params, batch_stats, batches=step)
-    check_leaves(leaves, from_json(about["model"]), about["channels"], f"{folder.checkpoints}/{step}")
+    about = read_description(folder)
+    wanted = {"step": jax.ShapeDtypeStruct((), np.int32), **shapes_of(from_json(about["model"]), about["channels"])}
+    saved = load_weights(folder.checkpoints, which(checkpoint), wanted)
+    step = int(saved["step"])
+    leaves = to_leaves(saved["params"], saved.get("batch_stats", {}), batches=step)
     names = {original_name(leaf): leaf for leaf in leaves}
     types = {name: leaves[leaf].dtype.name for name, leaf in names.items()}
     return Weights(about, leaves, names, "original", types, (f"checkpoint of step {step}",))
+
+
+def which(checkpoint: str) -> Which:
+    if checkpoint == "best" or checkpoint == "latest":
+        return checkpoint
+    if not checkpoint.isdecimal():
+        raise InputError(f"--checkpoint {checkpoint}: give best, latest, or the number of a step.")
+    return int(checkpoint)
 
 
 def read_folder(path: Path) -> Weights:

@@ -14,10 +14,10 @@ def random_batch(
     classes: int = 2,
     void: float = 0.1,
 ) -> Batch:
-    """Images of noise; masks that depend on them, so that there is something to learn; some pixels void."""
+    """Images of noise, and masks of where they are red: the redder the rarer, the higher the class; some pixels void."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (batch, *size, channels)).astype(np.uint8)
-    mask = (image[..., 0] // (256 // classes + 1)).astype(np.uint8)
+    mask = ((image[..., 0] / 256) ** 3 * classes).astype(np.uint8)
     mask[rng.random(mask.shape) < void] = VOID
     return Batch(image, mask, np.ones(batch, np.float32))
 

@@ -62,7 +62,13 @@ if torch is not None:
         """Depth and widths are its own but for the depth, which it fixes at 4."""
 
         def __init__(
-            self, n_channels: int, n_classes: int, bilinear: bool = False, width: int = 64, depth: int = 4, bias: bool = False
+            self,
+            n_channels: int,
+            n_classes: int,
+            bilinear: bool = False,
+            width: int = 64,
+            depth: int = 4,
+            bias: bool = False,
         ) -> None:
             super().__init__()
             self.depth = depth

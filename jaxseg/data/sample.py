@@ -34,7 +34,7 @@ _SCENES = {3: "distractors", 6: "crowd", 9: "empty"}  # by the image's number mo
 _GREY = 11
 _SPECK = 1  # pixel: parts of no more are left out
 _HOLE = 0.01  # of the area of a mask: smaller holes are filled
-_SMALLEST = 20  # pixels: a thing of which less is seen is not annotated
+_SMALLEST = 36  # pixels: a thing of which less is seen is not annotated
 
 
 def sample_root(cache: Path | None = None) -> Path:

@@ -241,7 +241,7 @@ def laptop(rng: Random) -> Thing:
 def phone(rng: Random, lying: bool = False) -> Thing:
     body = tint(rng, (0, 1), *(((0, 0.2), (0.07, 0.3)) if rng.random() < 0.5 else ((0.1, 0.7), (0.4, 0.95))))
     front, edge = Pen(150, 310, body, 0.13), Pen(75, 155, shade(body, 0.7), 0.13)
-    if rng.random() < 0.25:  # face down
+    if rng.random() < 0.15:  # face down
         front.box((0.06, 0.03, 0.42, 0.2), shade(body, 0.8), 0.08)
         front.grid((0.12, 0.05, 0.4, 0.19), 2, 2, [(20, 20, 24)], rng, 0.4)
     else:
@@ -291,7 +291,7 @@ def book(rng: Random, standing: bool = False) -> Thing:
 
 
 def microwave(rng: Random) -> Thing:
-    body = tint(rng, (0, 1), (0, 0.1), (0.7, 0.95) if rng.random() < 0.65 else (0.2, 0.35))
+    body = tint(rng, (0, 1), (0, 0.1), (0.7, 0.95) if rng.random() < 0.8 else (0.25, 0.4))
     pen, side, wide = Pen(320, 190, body), Pen(8, 8, shade(body, 0.9)), rng.uniform(4.2, 5.5)
     pen.box((0.05, 0.12, 0.68, 0.88), (24, 25, 28), 0.02)
     pen.grid((0.07, 0.15, 0.66, 0.85), 14, 1, [shade((62, 58, 52), rng.uniform(0.7, 1.6))], rng, 0.5)
@@ -475,7 +475,7 @@ def draw(rng: Random, width: int, height: int, kind: str) -> tuple[UInt8[np.ndar
     extras = [name for name in (*MAKE, "book", "") if kind in ("mixed", "crowd") or name in (*first, "")]
     tilt = rng.uniform(0.12, 0.5) if main in ("tv", "microwave") or rng.random() < 0.5 else rng.uniform(0.5, 1.35)
     size, focal = 6.0 if kind == "crowd" else SIZE[main], max(width, height) * rng.uniform(0.9, 1.5)
-    far = size * focal / width / rng.uniform(0.4, 0.9)
+    far = size * focal / width / rng.uniform(0.5, 1.0)
     target = np.array((rng.normal(0, 0.12), rng.normal(0, 0.1), 0.3 * math.cos(tilt))) * size
     canvas = Canvas(width, height, target, [rng.uniform(-0.4, 0.4), tilt, rng.normal(0, 0.04)], far, focal)
     light = np.array((rng.uniform(-0.8, 0.8), rng.uniform(-0.7, -0.1), 1.0))

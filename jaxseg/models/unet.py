@@ -94,7 +94,7 @@ def upsample_bilinear(x: Float[Array, "batch height width c"], corners: bool) ->
     return jnp.einsum("bhwc,yh,xw->byxc", x, vertical, horizontal)
 
 
-def interpolation(side: int, corners: bool) -> Float32[np.ndarray, "2*side side"]:
+def interpolation(side: int, corners: bool) -> Float32[np.ndarray, "{2*side} {side}"]:
     """The matrix that interpolates `side` values linearly to twice as many."""
     place = np.arange(2 * side)
     source = place * (side - 1) / (2 * side - 1) if corners else np.clip((place + 0.5) / 2 - 0.5, 0, side - 1)

@@ -1,0 +1,61 @@
+"""Models for tests: a tiny run, and networks of any architecture with weights drawn at random."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxseg
+from jaxseg.models.unet import UNet
+from jaxseg.predictor import Model
+from jaxseg.run import RunFolder
+from jaxseg.train import fit
+
+HEIGHT, WIDTH = 32, 48
+
+
+def tiny_run(root: Path, workdir: Path) -> RunFolder:
+    """Two epochs, of which both checkpoints may be kept."""
+    data = jaxseg.Data(root=root, classes=("laptop", "tv", "cell phone"), height=HEIGHT, width=WIDTH)
+    model = UNet(widths=(4, 8), norm="batch")
+    logs = jaxseg.Logs(every=2, pictures_every=2, pictures=2)
+    config = jaxseg.Config(data, model, optimizer=jaxseg.Adam(1e-2), epochs=2, batch_size=4, logs=logs)
+    return fit(config, workdir)
+
+
+def random_model(
+    channels: int = 3, out_channels: int = 1, widths: tuple[int, ...] = (4, 6, 8), **settings: Any
+) -> Model:
+    """An untrained network whose masks show several classes; every weight and statistic is drawn."""
+    model = UNet(widths=widths, out_channels=out_channels, **settings)
+    image = jax.random.uniform(jax.random.key(1), (2, model.stride * 8, model.stride * 8, channels))
+    variables = model.init(jax.random.key(0), image)
+    leaves, structure = jax.tree.flatten(variables)
+    draw = np.random.default_rng(0)
+    factors = [(draw.uniform(0.7, 1.4, leaf.shape), draw.uniform(-0.1, 0.1, leaf.shape)) for leaf in leaves]
+    leaves = [np.array(leaf * a + b, np.float32) for leaf, (a, b) in zip(leaves, factors, strict=True)]
+    variables = jax.tree.unflatten(structure, leaves)
+    kernel, bias = (variables["params"]["final_conv"][name] for name in ("kernel", "bias"))
+    kernel -= kernel.mean(axis=2, keepdims=True)
+    kernel /= np.std(model.apply(variables, jnp.asarray(image)), axis=(0, 1, 2))
+    middle = np.median(model.apply(variables, jnp.asarray(image)), axis=(0, 1, 2))
+    bias += (np.log(0.4 / 0.6) if out_channels == 1 else 0) - middle  # so that each class wins somewhere
+    binary = out_channels == 1
+    description = {
+        "model": {},
+        "height": 4 * model.stride,
+        "width": 6 * model.stride,
+        "channels": channels,
+        "scale": 1 / 255,
+        "resize": "stretch",
+        "mode": "binary" if binary else "multiclass",
+        "classes": ["background", *(f'the "{n}"\\' for n in range(1, max(2, out_channels)))],
+        "threshold": 0.4 if binary else 0.5,
+    }
+    return Model(model, variables["params"], variables.get("batch_stats", {}), description)
+
+
+def random_images(batch: int, height: int, width: int, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (batch, height, width, channels), np.uint8)
