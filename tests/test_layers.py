@@ -9,6 +9,7 @@ ORDER = (
     ("losses", "metrics", "optim"),
     ("models.unet",),
     ("models.table", "onnx_graph", "torch_source"),
+    ("data.segmentations",),
     ("data.coco",),
     ("data.classes", "data.masks", "data.images", "data.layout", "data.scenes"),
     ("data.sample",),

@@ -11,13 +11,14 @@ from jaxseg.arrays import MAX_CLASSES
 from jaxseg.data.coco import CocoIndex, DataError
 
 Mode = Literal["binary", "multiclass"]
+NAMED = 5  # a binary class of more categories is named "foreground"
 
 
 @dataclass(frozen=True)
 class ClassTable:
     """Names of the classes 1, 2, ...; class 0 is the background.
 
-    `drawn` are the category names that are drawn. In binary mode they all become class 1, whose name joins theirs.
+    `drawn` are the category names that are drawn. In binary mode they all become class 1, whose name joins theirs if they are few.
     """
 
     drawn: tuple[str, ...]
@@ -26,7 +27,8 @@ class ClassTable:
     @property
     def names(self) -> tuple[str, ...]:
         """The name of each class, the background first."""
-        return ("background", *((" + ".join(self.drawn),) if self.mode == "binary" else self.drawn))
+        together = " + ".join(self.drawn) if len(self.drawn) <= NAMED else "foreground"
+        return ("background", *((together,) if self.mode == "binary" else self.drawn))
 
     @property
     def out_channels(self) -> int:

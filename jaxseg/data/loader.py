@@ -47,7 +47,7 @@ def train_batches(samples: Samples, batch_size: int, *, seed: int, start: int = 
     if seed < 0:
         raise DataError(f"seed is {seed}: expected at least 0.")
     dataset = grain.MapDataset.source(samples).seed(seed).shuffle().batch(batch_size, drop_remainder=True).repeat()
-    with opened(dataset[start:], samples) as batches:
+    with opened(dataset[start:], samples.data.threads, samples.data.workers) as batches:
         yield batches
 
 
@@ -56,7 +56,8 @@ def eval_batches(samples: Samples, batch_size: int) -> Iterator[Iterator[Loaded]
     """Every sample once, in order; the last batch is padded with weight 0."""
     pad = partial(grain.experimental.batch_and_pad, batch_size=batch_size, pad_value=0)
     numbered = grain.MapDataset.source(samples).map(number)
-    with opened(numbered.batch(batch_size, batch_fn=pad), samples) as batches:
+    # Threads alone: to start processes for each evaluation takes longer than most evaluations.
+    with opened(numbered.batch(batch_size, batch_fn=pad), samples.data.threads, workers=0) as batches:
         yield batches
 
 
@@ -66,8 +67,7 @@ def number(sample: Any) -> Any:
 
 
 @contextmanager
-def opened(dataset: grain.MapDataset, samples: Samples) -> Iterator[Iterator[Loaded]]:
-    threads, workers = samples.data.threads, samples.data.workers
+def opened(dataset: grain.MapDataset, threads: int, workers: int) -> Iterator[Iterator[Loaded]]:
     # grain's default of 16 threads and 500 buffered batches costs memory and, on few cores, time.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
     iterable = dataset.to_iter_dataset(options)

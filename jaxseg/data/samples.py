@@ -46,7 +46,7 @@ class Data:
         rasterize: outlines scaled and drawn at the `target` size, or drawn at `full` size and reduced.
         on_error: an unreadable image: `raise`, or `skip`: a sample of weight 0, listed at the end.
         threads: that load; 0: in the main thread.
-        workers: processes that load instead; 0: threads only.
+        workers: processes that load the training batches instead; 0: threads only.
     """
 
     root: Path | None = None

@@ -9,7 +9,8 @@ import pytest
 from coco_files import annotation, box, compressed, image, rle, runs, write_coco
 from pycocotools import mask as coco_mask
 
-from jaxseg.data.coco import CocoIndex, decompress, is_outline, read_index, run_lengths
+from jaxseg.data.coco import CocoIndex, read_index
+from jaxseg.data.segmentations import decompress, is_outline, run_lengths
 
 GOOD = box(1, 2, 10, 5)
 
