@@ -9,12 +9,14 @@ import numpy as np
 import tyro
 
 from jaxseg.errors import InputError, told_plainly
-from jaxseg.proof import Proof, import_torch, prove_by_reference, prove_by_torch
+from jaxseg.foreign import UNDESCRIBED, Foreign
+from jaxseg.proof import Proof, prove_by_reference, prove_by_torch
 from jaxseg.recognise import Choices
 from jaxseg.run import write_json
 from jaxseg.schemes import SCHEMES, Scheme, read_rules
 from jaxseg.step import SCALE
-from jaxseg.weights import PTH, SAFETENSORS, UNDESCRIBED, Foreign, Weights, in_scheme, read_weights, write_weights
+from jaxseg.torch_side import import_torch
+from jaxseg.weights import PTH, SAFETENSORS, Weights, in_scheme, read_weights, write_weights
 
 
 @dataclass(frozen=True)

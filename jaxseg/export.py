@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -45,16 +45,15 @@ class ExportArguments:
         checkpoint: best, latest, or a step.
     """
 
-    run: tyro.conf.Positional[Path]
-    out: tyro.conf.Positional[Path]
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     format: Format | None = None
     checkpoint: Which = "best"
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    description = ExportArguments.__doc__
-    arguments = tyro.cli(ExportArguments, args=argv, prog="python -m jaxseg.export", description=description)
+    arguments = tyro.cli(ExportArguments, args=argv, prog="python -m jaxseg.export")
     with told_plainly():
         export_model(**dataclasses.asdict(arguments))
 
@@ -135,6 +134,8 @@ def prove(
     cases = (images, enlarged(images, model.model.stride))
     agreements = tuple(compare(ours(case), theirs(case)) for case in cases)
     print(f"Loaded again and compared with jaxseg, by {source}; the largest errors:\n{agreement_table(agreements)}")
+    if not any(agreement.foreground for agreement in agreements):
+        print("These masks are all background, so that their agreement says little; that of the logits does.")
     if not all(agreement.good for agreement in agreements):
         raise InputError(f"the {form} export does not give the masks of {path.name}'s model: nothing was written.")
     return agreements

@@ -38,7 +38,8 @@ def read_initial(path: Path, folder: RunFolder, model: UNet, channels: int) -> I
         print(f"--init {path} is ignored: the run goes on from its own checkpoint.")
         return None
     weights = read_weights(path)
-    notes = [f"Starting from {path} ({weights.scheme} names).", *(f"  {note}" for note in weights.notes)]
+    told = [note.partition(" (--")[0] for note in weights.notes if not note.startswith("not known")]
+    notes = [f"Starting from {path} ({weights.scheme} names).", *(f"  {note}" for note in told)]
     expected = expected_shapes(model, channels)
     found = {leaf: value for leaf, value in weights.leaves.items() if not leaf.endswith("/batches")}
     for layer, what in ENDS.items():

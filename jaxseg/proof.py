@@ -1,10 +1,8 @@
 """Compares a network layer by layer with PyTorch's, or with an input and output that were saved."""
 
-import importlib.util
-import inspect
-import sys
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +12,14 @@ from jaxtyping import Float32, PyTree
 
 from jaxseg.errors import InputError
 from jaxseg.models.unet import UNet
-from jaxseg.recognise import shared_prefix, table
+from jaxseg.recognise import table
+from jaxseg.torch_side import OUTPUT, run_torch
 from jaxseg.weights import Weights
 
 TOLERANCE = 1e-4
 EPSILONS = (1e-3, 1e-2, 1e-4, 1e-5, 1e-6, 1e-8, 1e-12)
 INPUTS = ("x_nchw", "x_nhwc", "input_nchw", "input_nhwc", "x", "input", "inputs", "image", "images")
 OUTPUTS = ("logits_nchw", "logits_nhwc", "output_nchw", "output_nhwc", "logits", "output", "outputs", "y")
-OUTPUT = "output"
 
 Image = Float32[np.ndarray, "batch height width channels"]
 
@@ -75,33 +73,9 @@ def prove_by_torch(weights: Weights, state: Mapping[str, np.ndarray], spec: str)
     Raises:
         InputError: if PyTorch is not installed, or the class can't be made or can't load the state dict.
     """
-    module, torch = load_class(spec), import_torch()
-    load_strictly(module, state, torch)
-    module.eval()
-    names = {name.rpartition(".")[0]: path.rpartition("/")[0] for name, path in weights.names.items()}
-    prefix = shared_prefix(list(weights.names))
-    expected: dict[str, np.ndarray] = {}
-    own = dict(module.named_modules())
-    for name in names:
-        layer = own.get(name, own.get(name.removeprefix(prefix)))
-
-        def keep(_: Any, __: Any, output: Any, name: str = name) -> None:
-            expected[name] = output.detach().float().numpy().transpose(0, 2, 3, 1).copy()  # a ReLU may overwrite it
-
-        if layer is not None:
-            layer.register_forward_hook(keep)
     image = noise(weights)
-    with torch.no_grad():
-        output = module(torch.from_numpy(image.transpose(0, 3, 1, 2).copy()))
-    if isinstance(output, torch.Tensor) and output.ndim == 4:
-        expected[OUTPUT] = output.float().numpy().transpose(0, 2, 3, 1)
-    notes = {
-        f"note: PyTorch's running statistics have momentum {layer.momentum:g}, jaxseg's 0.1 in PyTorch's sense: "
-        "the same results, but training will go on differently."
-        for layer in own.values()
-        if isinstance(layer, torch.nn.BatchNorm2d) and layer.momentum not in (0.1, None)
-    }
-    return compare(weights, image, expected, f"PyTorch {torch.__version__}, {spec}", tuple(notes))
+    ran = run_torch(spec, state, image, modules_of(weights))
+    return compare(weights, image, ran.outputs, f"PyTorch {ran.version}, {spec}", ran.notes)
 
 
 def prove_by_reference(weights: Weights, path: Path | str) -> Proof:
@@ -142,8 +116,7 @@ def compare(
 ) -> Proof:
     """The errors against outputs of layers by PyTorch's names; `output` is the network's."""
     model, variables = weights.model.clone(dtype="float32"), weights.variables
-    paths = {name.rpartition(".")[0]: path.rpartition("/")[0] for name, path in weights.names.items()}
-    paths = {**{name: path for name, path in paths.items() if name in expected}, OUTPUT: OUTPUT}
+    paths = {**{name: path for name, path in modules_of(weights).items() if name in expected}, OUTPUT: OUTPUT}
     ours = outputs_of_layers(model, variables, image)
     order = {path: place for place, path in enumerate(ours)}
     paths = dict(sorted(paths.items(), key=lambda item: order[item[1]]))
@@ -158,6 +131,11 @@ def compare(
     return Proof(against, nchw(image), tuple(errors), off, reason, notes)
 
 
+def modules_of(weights: Weights) -> dict[str, str]:
+    """PyTorch's names of the layers that have weights, and their paths."""
+    return {name.rpartition(".")[0]: path.rpartition("/")[0] for name, path in weights.names.items()}
+
+
 def error(name: str, ours: np.ndarray, theirs: np.ndarray) -> LayerError:
     if ours.shape != theirs.shape:
         return LayerError(name, float("nan"), float("nan"))
@@ -169,12 +147,7 @@ def outputs_of_layers(
     model: UNet, variables: Mapping[str, PyTree], image: Image, train: bool = False
 ) -> dict[str, np.ndarray]:
     """What each layer gives, by its path, in the order they run; `output` is the network's."""
-    mutable = ["intermediates", *(["batch_stats"] if train else [])]
-
-    def run(variables: Mapping[str, PyTree], image: Image) -> Any:
-        return model.apply(variables, image, train=train, mutable=mutable, capture_intermediates=True)
-
-    logits, kept = jax.jit(run)(variables, image)
+    logits, kept = applied(model, train, variables, image)
     found: dict[str, np.ndarray] = {}
 
     def walk(tree: Mapping[str, Any], path: str) -> None:
@@ -190,6 +163,12 @@ def outputs_of_layers(
     blocks += [f"{kind}{level}" for level in range(depth, 0, -1) for kind in ("upconv", "dec")] + ["final_conv"]
     ordered = sorted(found, key=lambda path: (blocks.index(path.split("/")[0]), path.count("/") == 0, path))
     return {**{path: found[path] for path in ordered}, OUTPUT: np.asarray(logits)}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def applied(model: UNet, train: bool, variables: Any, image: Any) -> Any:
+    mutable = ["intermediates", *(["batch_stats"] if train else [])]
+    return model.apply(variables, image, train=train, mutable=mutable, capture_intermediates=True)
 
 
 def finished_alike(logits: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, str | None]:
@@ -279,53 +258,3 @@ def noise(weights: Weights) -> Image:
 
 def nchw(image: np.ndarray) -> tuple[int, ...]:
     return (image.shape[0], image.shape[3], *image.shape[1:3])
-
-
-def import_torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise InputError(
-            "--torch-model needs PyTorch: pip install 'jaxseg[torch]'. Without it, --reference ref.npz compares with "
-            "an input and output saved where PyTorch is."
-        ) from None
-    return torch
-
-
-def load_class(spec: str) -> Any:
-    """The module that `file.py:Class` or `file.py:Class(arguments)` makes."""
-    import_torch()
-    file, _, call = spec.partition(".py:")
-    path = Path(f"{file}.py")
-    if not call or not path.is_file():
-        raise InputError(f"--torch-model {spec}: expected a file and a class in it, such as model.py:UNet(3, 1).")
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.path.insert(0, str(path.parent))
-    try:
-        found.loader.exec_module(module)
-        made = eval(call, vars(module))  # the user's own file and call
-        return made() if inspect.isclass(made) else made
-    except Exception as error:  # whatever the user's file raises is shown as theirs
-        hint = f" If the class wants arguments: {path}:{call}(3, 1)." if "(" not in call else ""
-        raise InputError(f"--torch-model {spec}: {type(error).__name__}: {error}.{hint}") from error
-    finally:
-        sys.path.remove(str(path.parent))
-
-
-def load_strictly(module: Any, state: Mapping[str, np.ndarray], torch: Any) -> None:
-    prefix = shared_prefix(list(state))
-    own = set(module.state_dict())
-    bare = prefix and not any(name.startswith(prefix) for name in own)
-    tensors = {
-        (name.removeprefix(prefix) if bare else name): torch.from_numpy(np.asarray(value, np.float32))
-        if value.dtype.kind not in "iub"
-        else torch.from_numpy(value)
-        for name, value in state.items()
-    }
-    try:
-        module.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        raise InputError(f"--torch-model: the class does not load this state dict: {error}") from None

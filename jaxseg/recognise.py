@@ -11,7 +11,7 @@ import numpy as np
 from jaxseg.errors import InputError
 from jaxseg.models.unet import UNet
 from jaxseg.schemes import SCHEMES, Scheme, name_of
-from jaxseg.torch_weights import SUFFIX, flat, leaf_name, torch_shape
+from jaxseg.torch_weights import SUFFIX, flat, leaf_name, own_shape, torch_shape
 
 MAX_DEPTH = 12
 MAX_ROWS = 40
@@ -55,7 +55,7 @@ def recognise(
     """
     refuse_volumes(tensors)
     scheme, depth, names = best_fit(list(tensors), {n: t.ndim for n, t in tensors.items()}, list(schemes))
-    found = {path: torch_free_shape(path, tensors[name].shape) for name, path in names.items()}
+    found = {path: own_shape(path, tensors[name].shape) for name, path in names.items()}
     model, channels = build(found, depth, scheme, choices)
     check_fit(tensors, names, model, channels, scheme)
     return Recognised(model, channels, scheme.name, names, tuple(assumptions(model, scheme, choices)))
@@ -64,9 +64,9 @@ def recognise(
 def refuse_volumes(tensors: Mapping[str, np.ndarray]) -> None:
     volumes = [name for name, tensor in tensors.items() if tensor.ndim == 5]
     if volumes:
-        shapes = "\n".join(f"  {name} {tensors[name].shape}" for name in volumes[:MAX_ROWS])
-        more = f"\n  and {len(volumes) - MAX_ROWS} more" if len(volumes) > MAX_ROWS else ""
-        raise InputError(f"is a network for volumes; jaxseg's are for images. Its 3-D convolutions:\n{shapes}{more}")
+        rows = [(name, str(tensors[name].shape)) for name in volumes]
+        shapes = table(("3-D convolution", "shape"), rows)
+        raise InputError(f"is a network for volumes; jaxseg's are for images:\n{shapes}")
 
 
 def best_fit(
@@ -144,12 +144,6 @@ def standard_places(layers: Iterable[str], convolutions: Iterable[str]) -> dict[
             if normed and number + 1 in numbers and number + 1 not in first:
                 places[f"{block}/{number + 1}"] = f"{block}/{order * 3 + 1}"
     return places
-
-
-def torch_free_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A tensor's shape in jaxseg's layout."""
-    order = torch_shape(path, tuple(range(len(shape))))
-    return tuple(shape[order.index(axis)] for axis in range(len(shape)))
 
 
 def build(found: Mapping[str, tuple[int, ...]], depth: int, scheme: Scheme, choices: Choices) -> tuple[UNet, int]:

@@ -96,6 +96,11 @@ def torch_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(shape[axis] for axis in permutation(path, len(shape)))
 
 
+def own_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape here of what has this shape in PyTorch."""
+    return tuple(shape[axis] for axis in np.argsort(permutation(path, len(shape))))
+
+
 def permutation(path: str, dimensions: int) -> tuple[int, ...]:
     if dimensions != 4:
         return tuple(range(dimensions))

@@ -6,8 +6,6 @@ PyTorch's names, the names in order with the path of each, and the types that th
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +14,15 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxseg.checkpoint import Which, load_weights
-from jaxseg.config import from_json, to_json
+from jaxseg.config import from_json
 from jaxseg.errors import InputError
+from jaxseg.foreign import UNDESCRIBED, Foreign, describe_foreign, single
 from jaxseg.models.unet import UNet
 from jaxseg.predictor import read_description, shapes_of
 from jaxseg.pth import read_pth, write_pth
-from jaxseg.recognise import Choices, check_leaves, recognise, scheme_name
+from jaxseg.recognise import check_leaves, recognise, scheme_name
 from jaxseg.run import RunFolder, write_json
 from jaxseg.schemes import SCHEMES, Scheme
-from jaxseg.step import SCALE
 from jaxseg.tensors_file import read_safetensors, write_safetensors
 from jaxseg.torch_weights import original_name, renamed, to_leaves, to_variables, unnamed
 
@@ -62,30 +60,6 @@ class Weights(NamedTuple):
     def state_dict(self) -> dict[str, np.ndarray]:
         """The tensors by PyTorch's names."""
         return renamed(self.leaves, self.names)
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """What to know of weights that jaxseg did not write; nothing of it is needed where it did.
-
-    Attributes:
-        scheme: of its names; None: the one that fits best.
-        choices: what a checkpoint does not show.
-        scale: what the values 0..255 of an image are multiplied by before the network sees it.
-        height: of the images; None: not known.
-        width: of the images; None: not known.
-        classes: names, without the background.
-    """
-
-    scheme: Scheme | None = None
-    choices: Choices = field(default_factory=Choices)
-    scale: float = SCALE
-    height: int | None = None
-    width: int | None = None
-    classes: tuple[str, ...] | None = None
-
-
-UNDESCRIBED = Foreign()
 
 
 def read_weights(path: Path | str, *, checkpoint: str = "best", foreign: Foreign = UNDESCRIBED) -> Weights:
@@ -183,19 +157,6 @@ def read_file(path: Path, foreign: Foreign) -> Weights:
     return Weights(about, leaves, found.names, found.scheme, types, tuple(notes))
 
 
-def single(tensors: Mapping[str, np.ndarray], notes: list[str], path: Path) -> dict[str, np.ndarray]:
-    """The tensors, those of float64 as float32."""
-    wide = [name for name, tensor in tensors.items() if tensor.dtype == np.float64]
-    with np.errstate(over="ignore"):
-        narrow = {name: tensors[name].astype(np.float32) for name in wide}
-    if wide:
-        notes.append(f"warning: {len(wide)} tensors are float64 and become float32: {', '.join(wide[:4])}, ...")
-    lost = [name for name in wide if not np.array_equal(np.isfinite(narrow[name]), np.isfinite(tensors[name]))]
-    if lost:
-        raise InputError(f"{path} has float64 numbers too large for float32, in {', '.join(lost[:10])}.")
-    return {**tensors, **narrow}
-
-
 def beside(path: Path) -> dict[str, Any] | None:
     """What lies beside a file of weights: `model.pth.json`, or model.json beside a run's own."""
     folder = RunFolder(path.parent)
@@ -222,35 +183,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict) or "channels" not in content:
         raise InputError(f"{path} does not describe a network: expected `model` and `channels` in it.")
     return content
-
-
-def describe_foreign(model: UNet, channels: int, foreign: Foreign, notes: list[str]) -> dict[str, Any]:
-    """The content of model.json for weights that came without one; what is assumed goes to `notes`."""
-    binary, outputs = model.out_channels == 1, model.out_channels or 1
-    count = 1 if binary else outputs - 1
-    classes = foreign.classes or (("foreground",) if binary else tuple(f"class {i}" for i in range(1, outputs)))
-    if len(classes) != count:
-        raise InputError(
-            f"--classes names {len(classes)} classes; the network has {outputs} output channel{'s'[: outputs > 1]}, "
-            f"so {count} without the background."
-        )
-    if foreign.scale == SCALE:
-        notes.append("assumed: images are scaled to 0..1 and no more (--scale)")
-    if foreign.classes is None and not binary:
-        notes.append("assumed: output channel 0 is the background; the classes have no names yet (--classes)")
-    if foreign.height is None or foreign.width is None:
-        notes.append("not known: the size of images it was trained on (--height, --width)")
-    return {
-        "model": to_json(model),
-        "height": foreign.height,
-        "width": foreign.width,
-        "channels": channels,
-        "scale": foreign.scale,
-        "resize": "stretch",
-        "mode": "binary" if binary else "multiclass",
-        "classes": ["background", *classes],
-        "threshold": 0.5,
-    }
 
 
 def in_scheme(weights: Weights, scheme: Scheme | None) -> Weights:

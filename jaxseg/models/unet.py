@@ -7,7 +7,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Float32
 
 from jaxseg.errors import InputError
@@ -94,11 +93,17 @@ def upsample_bilinear(x: Float[Array, "batch height width c"], corners: bool) ->
     return jnp.einsum("bhwc,yh,xw->byxc", x, vertical, horizontal)
 
 
-def interpolation(side: int, corners: bool) -> Float32[np.ndarray, "{2*side} {side}"]:
-    """The matrix that interpolates `side` values linearly to twice as many."""
-    place = np.arange(2 * side)
-    source = place * (side - 1) / (2 * side - 1) if corners else np.clip((place + 0.5) / 2 - 0.5, 0, side - 1)
-    return np.maximum(0, 1 - np.abs(source[:, None] - np.arange(side))).astype(np.float32)
+def interpolation(side: Any, corners: bool) -> Float32[Array, "_ _"]:
+    """The matrix, (2 * side, side), that interpolates `side` values linearly to twice as many; `side` may be symbolic.
+
+    Distances are whole numbers until the last division, so that float32 loses nothing.
+    """
+    place, source = jnp.arange(2 * side)[:, None], jnp.arange(side)[None]
+    if corners:
+        distance = jnp.abs(place * (side - 1) - source * (2 * side - 1)) / (2 * side - 1)
+    else:
+        distance = jnp.abs(jnp.clip(2 * place - 1, 0, 4 * (side - 1)) - 4 * source) / 4
+    return jnp.maximum(0, 1 - distance).astype(jnp.float32)
 
 
 def pad_to(x: Float[Array, "batch _ _ c"], height: int, width: int) -> Float[Array, "batch height width c"]:

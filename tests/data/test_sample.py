@@ -1,6 +1,7 @@
 """The embedded sample is like a real COCO data set, its masks fit its pixels, and it appears whole or not at all."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -19,6 +20,7 @@ from pycocotools.coco import COCO
 
 from jaxseg.data import sample, scenes
 
+draw = functools.cache(functools.partial(sample.draw_image, 0))
 SPLITS = {"train2017": 12, "val2017": 4}
 CATEGORIES = {72: "tv", 73: "laptop", 77: "cell phone", 78: "microwave", 84: "book"}
 
@@ -135,7 +137,7 @@ def test_crowds_are_uncompressed_runs(annotations):
 def test_masks_fit_what_is_visible(cocos: dict[str, COCO]):
     for split, count in SPLITS.items():
         for index, number in zip(range(count), sorted(cocos[split].imgs), strict=True):
-            _, instances = sample.draw_image(0, split, index)
+            _, instances = draw(split, index)
             drawn = [(i.name, i.crowd, i.mask) for i in instances]
             for annotation in cocos[split].imgToAnns[number]:
                 name, crowd = CATEGORIES[annotation["category_id"]], bool(annotation["iscrowd"])
@@ -150,18 +152,34 @@ def test_masks_fit_the_pixels():
     """Along the masks' borders the picture changes more than elsewhere."""
     ratios = []
     for index in (0, 1, 2, 4, 5, 7):
-        pixels, instances = sample.draw_image(0, "train2017", index)
+        pixels, instances = draw("train2017", index)
         change = np.abs(np.diff(pixels.astype(float).mean(-1), axis=1))
         border = np.any([i.mask[:, 1:] != i.mask[:, :-1] for i in instances], axis=0)
         ratios.append(change[border].mean() / change[~border].mean())
     assert min(ratios) > 2
 
 
+def test_the_nearer_hides_the_farther():
+    eye_to_wall = np.array((0.0, 0.0, 0.0)), [0.0, 0.0, 0.0], 10.0, 32.0
+    plain, up, right, light = scenes.Pen(8, 8, (200, 100, 50)).image, np.eye(3)[2], np.eye(3)[0], np.eye(3)[2]
+    near = scenes.Face(np.array((-1.0, -2.0, 1.0)), 2 * right, -2 * up, plain)
+    far = scenes.Face(np.array((-2.0, 3.0, 2.0)), 4 * right, -4 * up, plain)
+    labels = []
+    for order in (((near, 1), (far, 2)), ((far, 2), (near, 1))):
+        canvas = scenes.Canvas(32, 24, *eye_to_wall)
+        for face, label in order:
+            canvas.paint(face, label, light)
+        labels.append(canvas.label)
+    np.testing.assert_array_equal(*labels)
+    assert labels[0][24, 32] == 1
+    assert {1, 2} <= set(labels[0].flat)
+
+
 def test_foreground_share(cocos: dict[str, COCO]):
     """About what a photograph of such things has; 0.15 to 0.3 over the whole sample."""
     total = foreground = 0
     for index in range(12):
-        pixels, instances = sample.draw_image(0, "train2017", index)
+        pixels, instances = draw("train2017", index)
         masks = [i.mask for i in instances if i.name in scenes.FOREGROUND]
         total += pixels.shape[0] * pixels.shape[1]
         foreground += np.any(masks, axis=0).sum() if masks else 0
@@ -218,6 +236,18 @@ def test_a_failed_write_leaves_nothing(two_images, tmp_path: Path, monkeypatch: 
             sample.sample_root(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert sample.sample_root(tmp_path).is_dir()
+
+
+def test_the_folder_appears_at_once(two_images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write, drafts = sample.write_sample, []
+
+    def watch(root: Path, **counts: int) -> None:
+        write(root, **counts)
+        drafts.append((root.parent.parent, root.stat().st_ino))
+
+    monkeypatch.setattr(sample, "write_sample", watch)
+    root = sample.sample_root(tmp_path)
+    assert drafts == [(tmp_path, root.stat().st_ino)], "not written beside its place, then renamed"
 
 
 def test_the_loser_of_a_race_takes_the_winners_folder(two_images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

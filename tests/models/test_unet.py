@@ -1,5 +1,7 @@
 """The U-Net is the original's: names, shapes, first weights and logits; its normalisation sees only what counts."""
 
+from functools import cache
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from torch_unet import TorchUNet, flat, load_strictly, needs_torch, to_variables
 
 from jaxseg.errors import InputError
 from jaxseg.models.table import count_parameters
-from jaxseg.models.unet import UNet, UpConv, check_size
+from jaxseg.models.unet import UNet, UpConv, check_size, pad_to, upsample_bilinear
 from jaxseg.torch_weights import to_state_dict
 
 SMALL = (4, 8, 12)
@@ -23,8 +25,13 @@ def scaled(images: np.ndarray) -> jax.Array:
     return jnp.asarray(images, jnp.float32) / 255
 
 
-def init(model: UNet, channels: int = 3, seed: int = 0) -> dict:
-    return jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, model.stride, model.stride, channels)))
+@cache
+def initializer(model: UNet):
+    return jax.jit(model.init)
+
+
+def init(model: UNet, seed: int = 0) -> dict:
+    return initializer(model)(jax.random.key(seed), jnp.zeros((1, 4, 4, 3)))
 
 
 def shapes(model: UNet, channels: int = 3) -> dict:
@@ -147,13 +154,12 @@ def test_first_normalisation_is_torchs():
 
 
 def test_every_tensor_gets_its_own_numbers_and_every_seed_others():
-    model = UNet(SMALL, out_channels=1)
-    tensors = [leaf.ravel() for seed in (0, 1) for leaf in flat(init(model, seed=seed)["params"]).values()]
-    first = [float(tensor[0] / np.abs(tensor).max()) for tensor in tensors]
-    assert len(set(first)) > len(tensors) - 3  # the last bias alone has one entry: its ratio is 1 or -1
-    again = flat(init(model)["params"])
-    for name, value in flat(init(model)["params"]).items():
-        np.testing.assert_array_equal(value, again[name])
+    model = UNet(SMALL, out_channels=2)
+    drawn = [leaf for seed in (0, 1) for leaf in flat(init(model, seed=seed)["params"]).values()]
+    patterns = {np.asarray(leaf / np.linalg.norm(leaf)).round(5).tobytes() for leaf in drawn}
+    assert len(patterns) == len(drawn) == 2 * 26
+    for ours, again in zip(drawn, flat(init(model)["params"]).values(), strict=False):
+        np.testing.assert_array_equal(ours, again)
 
 
 # What it computes.
@@ -223,6 +229,84 @@ def test_half_precision_is_computed_in_and_nothing_else(dtype, norm):
     gradients = jax.jit(jax.grad(lambda p: run({**variables, "params": p})[0].std()))(variables["params"])
     assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {jnp.dtype("float32")}
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+# Its other forms.
+
+
+@needs_torch
+@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 2)])
+def test_upsampling_is_torchs(size, corners):
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    theirs = torch.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=corners)
+    expected = theirs(torch.tensor(x.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(upsample_bilinear(jnp.asarray(x), corners), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("up", ["bilinear", "bilinear_corners"])
+def test_interpolation_takes_no_upward_weights(up):
+    """The block before narrows to the channels that are upsampled, so that skip and up have the same number."""
+    params = shapes(UNet(SMALL, out_channels=1, up=up))["params"]
+    assert not any(name.startswith("upconv") for name in params)
+    kernels = {name: leaf.shape[2:] for name, leaf in flat(params).items() if name.endswith("kernel")}
+    assert (kernels["dec2/0/kernel"], kernels["dec2/2/kernel"]) == ((12 + 8, 8), (8, 4))
+    assert (kernels["dec1/0/kernel"], kernels["dec1/2/kernel"]) == ((4 + 4, 4), (4, 4))
+
+
+def test_the_order_of_concatenation_is_the_order_of_the_kernels_inputs():
+    model, other = (UNet(SMALL, out_channels=1, up_first=first) for first in (False, True))
+    variables = random_variables(model)
+    swapped = jax.tree.map(np.copy, variables)
+    for level in (1, 2):
+        layer = swapped["params"][f"dec{level}"]["0"]
+        layer["kernel"] = np.roll(layer["kernel"], SMALL[level - 1], axis=2)
+    image = scaled(pixels())
+    np.testing.assert_allclose(jax.jit(other.apply)(swapped, image), jax.jit(model.apply)(variables, image), atol=1e-5)
+
+
+def test_without_biases_it_is_the_network_whose_biases_are_zero():
+    model, bare = (UNet(SMALL, out_channels=1, bias=bias) for bias in (True, False))
+    variables = random_variables(bare)
+    assert [name for name in flat(variables["params"]) if name.endswith("bias")] == [
+        "final_conv/bias",
+        "upconv1/bias",
+        "upconv2/bias",
+    ]
+    filled = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes(model))
+    for name, leaf in flat(variables["params"]).items():
+        *path, last = name.split("/")
+        node = filled["params"]
+        for part in path:
+            node = node[part]
+        node[last] = leaf
+    image = scaled(pixels())
+    np.testing.assert_allclose(jax.jit(model.apply)(filled, image), jax.jit(bare.apply)(variables, image), atol=1e-6)
+
+
+@pytest.mark.parametrize("up", ["transposed", "bilinear"])
+def test_with_padding_any_size_is_good_and_a_good_one_is_not_touched(up):
+    strict, padded = (UNet(SMALL, out_channels=1, norm="batch", up=up, pad=pad) for pad in (False, True))
+    variables = random_variables(strict)
+    for size in ((16, 24), (17, 23), (5, 30)):
+        image, valid = scaled(pixels(size=size)), jnp.ones((2, *size), bool)
+        logits, _ = jax.eval_shape(
+            lambda v, i, m: padded.apply(v, i, m, train=True, mutable=["batch_stats"]), variables, image, valid
+        )
+        assert logits.shape == (2, *size, 1)
+    image = scaled(pixels())
+    np.testing.assert_array_equal(jax.jit(padded.apply)(variables, image), jax.jit(strict.apply)(variables, image))
+    assert count_parameters(padded, 3) == count_parameters(strict, 3)
+
+
+@needs_torch
+@pytest.mark.parametrize("target", [(8, 8), (9, 8), (9, 11), (8, 10)])
+def test_padding_is_around_and_the_odd_zero_comes_after(target):
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    down, right = target[0] - 8, target[1] - 8
+    sides = (right // 2, right - right // 2, down // 2, down - down // 2)
+    expected = torch.nn.functional.pad(torch.tensor(x.transpose(0, 3, 1, 2)), sides).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(pad_to(jnp.asarray(x), *target), expected)
 
 
 # Batch normalisation.
