@@ -14,7 +14,7 @@ def random_batch(
     classes: int = 2,
     void: float = 0.1,
 ) -> Batch:
-    """Images of noise, and masks of where they are red: the redder the rarer, the higher the class; some pixels void."""
+    """Images of noise, and masks of their red: the redder, the rarer and the higher the class. Some pixels are void."""
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (batch, *size, channels)).astype(np.uint8)
     mask = ((image[..., 0] / 256) ** 3 * classes).astype(np.uint8)

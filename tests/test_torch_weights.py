@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from torch_unet import TorchUNet, flat, load_strictly, needs_torch, to_variables, torch
 
+from jaxseg import torch_weights
 from jaxseg.models.unet import UNet
-from jaxseg.torch_weights import to_state_dict
+from jaxseg.torch_weights import original_name, to_leaves, to_state_dict, unnamed
 
 BOTH = pytest.mark.parametrize("norm", ["none", "batch"])
 
@@ -110,6 +111,11 @@ def test_there_and_back_through_torch_is_exact(norm):
     assert set(flat(back)) == set(expected)
     for name, value in flat(back).items():
         np.testing.assert_array_equal(value, expected[name], name)
+    theirs = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    names = {original_name(path): path for path in to_leaves(variables["params"], variables["batch_stats"])}
+    for name, value in flat(torch_weights.to_variables(unnamed(theirs, names))).items():
+        np.testing.assert_array_equal(value, expected.pop(name), name)
+    assert not expected
     again = state_dict(back)
     for name, tensor in network.state_dict().items():
         assert torch.equal(torch.tensor(again[name]), tensor), name

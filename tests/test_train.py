@@ -193,7 +193,10 @@ def test_an_unreadable_image_is_left_out_and_listed(
     skipping = dataclasses.replace(config, data=dataclasses.replace(config.data, on_error="skip"))
     folder = fit(skipping, tmp_path / "skipped")
     assert [fault["image_id"] for fault in read_lines(folder.faults)] == [image_id]
-    assert f"1 images could not be read and were left out ({folder.faults}):\n  image {image_id}" in capsys.readouterr().out
+    assert (
+        f"1 images could not be read and were left out ({folder.faults}):\n  image {image_id}"
+        in capsys.readouterr().out
+    )
 
 
 def test_early_stopping_waits_for_patience() -> None:
@@ -239,9 +242,7 @@ def test_weights_and_biases_offline(sample: Path, tmp_path: Path, monkeypatch: p
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
 
 
-def test_without_wandb_it_says_what_to_install(
-    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_wandb_it_says_what_to_install(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "wandb", None)
     with pytest.raises(jaxseg.InputError, match=r"pip install 'jaxseg\[wandb\]'"):
         fit(small(sample, epochs=1, logs=jaxseg.Logs(wandb=True)), tmp_path)

@@ -116,7 +116,8 @@ def write_sample(root: Path, *, train: int = TRAIN, val: int = VAL, seed: int = 
     total = 0
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         written = pool.map(write, range(1, len(tasks) + 1))
-        for image, annotations in tqdm(written, "Drawing the sample data set", len(tasks), delay=2, unit="image"):
+        bar = tqdm(written, "Drawing the sample data set", len(tasks), delay=2, mininterval=1, unit="image")
+        for image, annotations in bar:
             split = content[tasks[image["id"] - 1][0]]
             split["images"].append(image)
             for annotation in annotations:

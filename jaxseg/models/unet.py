@@ -172,11 +172,11 @@ class UNet(nn.Module):
         depth = len(self.widths) - 1
         skips = []
         for level in range(1, depth + 1):
-            x = block((self.widths[level - 1],) * 2, name=f"enc{level}")(x, v, train)
+            x = block((self.widths[level - 1], self.widths[level - 1]), name=f"enc{level}")(x, v, train)
             skips.append((x, v))
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
             v = None if v is None else nn.max_pool(v, (2, 2), strides=(2, 2))
-        x = block((self.widths[depth],) * 2, name="bottleneck")(x, v, train)
+        x = block((self.widths[depth], self.widths[depth]), name="bottleneck")(x, v, train)
         for level in range(depth, 0, -1):
             skip, v = skips.pop()
             width = after = self.widths[level - 1]

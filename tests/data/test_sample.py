@@ -18,7 +18,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from jaxseg.data import sample, scenes
+from jaxseg.data import sample, scenes, textures, things
 
 draw = functools.cache(functools.partial(sample.draw_image, 0))
 SPLITS = {"train2017": 12, "val2017": 4}
@@ -161,9 +161,9 @@ def test_masks_fit_the_pixels():
 
 def test_the_nearer_hides_the_farther():
     eye_to_wall = np.array((0.0, 0.0, 0.0)), [0.0, 0.0, 0.0], 10.0, 32.0
-    plain, up, right, light = scenes.Pen(8, 8, (200, 100, 50)).image, np.eye(3)[2], np.eye(3)[0], np.eye(3)[2]
-    near = scenes.Face(np.array((-1.0, -2.0, 1.0)), 2 * right, -2 * up, plain)
-    far = scenes.Face(np.array((-2.0, 3.0, 2.0)), 4 * right, -4 * up, plain)
+    plain, up, right, light = textures.Pen(8, 8, (200, 100, 50)).image, np.eye(3)[2], np.eye(3)[0], np.eye(3)[2]
+    near = things.Face(np.array((-1.0, -2.0, 1.0)), 2 * right, -2 * up, plain)
+    far = things.Face(np.array((-2.0, 3.0, 2.0)), 4 * right, -4 * up, plain)
     labels = []
     for order in (((near, 1), (far, 2)), ((far, 2), (near, 1))):
         canvas = scenes.Canvas(32, 24, *eye_to_wall)
