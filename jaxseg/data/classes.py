@@ -18,7 +18,8 @@ NAMED = 5  # a binary class of more categories is named "foreground"
 class ClassTable:
     """Names of the classes 1, 2, ...; class 0 is the background.
 
-    `drawn` are the category names that are drawn. In binary mode they all become class 1, whose name joins theirs if they are few.
+    `drawn` are the category names that are drawn. In binary mode they all become class 1; its name joins theirs if
+    they are few.
     """
 
     drawn: tuple[str, ...]
