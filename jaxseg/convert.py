@@ -8,10 +8,11 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import tyro
 
+from jaxseg.assumed import Choices
 from jaxseg.errors import InputError, told_plainly
 from jaxseg.foreign import UNDESCRIBED, Foreign
+from jaxseg.models.unet import Activation
 from jaxseg.proof import Proof, prove_by_reference, prove_by_torch
-from jaxseg.recognise import Choices
 from jaxseg.run import write_json
 from jaxseg.schemes import SCHEMES, Scheme, read_rules
 from jaxseg.step import SCALE
@@ -35,6 +36,8 @@ class ConvertArguments:
         up_first: the network concatenates (up, skip), or not; None: as the scheme's class does.
         align_corners: of bilinear upsampling; None: as the scheme's class does.
         epsilon: of the normalisation; None: as the scheme's class does.
+        groups: of group normalisation; None: as the scheme's class does, else 8.
+        activation: after each normalisation; None: as the scheme's class does.
         scale: what an image's values 0..255 are multiplied by before the network sees it.
         height: of the images it was trained on.
         width: of the images it was trained on.
@@ -52,6 +55,8 @@ class ConvertArguments:
     up_first: bool | None = None
     align_corners: bool | None = None
     epsilon: float | None = None
+    groups: int | None = None
+    activation: Activation | None = None
     scale: float = SCALE
     height: int | None = None
     width: int | None = None
@@ -80,7 +85,9 @@ def main(argv: list[str] | None = None) -> None:
         scheme = choose_scheme(arguments.scheme, arguments.names)
         foreign = Foreign(
             scheme,
-            Choices(arguments.up_first, arguments.align_corners, arguments.epsilon),
+            Choices(
+                arguments.up_first, arguments.align_corners, arguments.epsilon, arguments.groups, arguments.activation
+            ),
             arguments.scale,
             arguments.height,
             arguments.width,

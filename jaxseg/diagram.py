@@ -18,7 +18,7 @@ GAP = 0.25  # between slabs: room for an arrow
 DROP = 0.66  # between levels: room for an arrow, a shape and a number
 MARGIN = 0.15
 SLANT = 0.1  # depth as drawn, over the side
-LEGEND, LINE = 2.75, 0.26  # width of the legend, and from one line to the next
+LEGEND, LINE = 3.1, 0.26  # width of the legend, and from one line to the next
 SIZE = 10  # of text, in points
 EDGE = "#2E4A73"
 COPIED, COMPUTED, ENDS = "#FFFFFF", "#9CBFEA", "#DDDDDD"  # fronts of slabs
@@ -79,6 +79,7 @@ def save_architecture(
     height: int,
     width: int,
     norm: str,
+    activation: str,
     parameters: int,
 ) -> None:
     """The U, with its feature maps as slabs and its operations as arrows.
@@ -93,6 +94,7 @@ def save_architecture(
         height: of the image, in pixels.
         width: of the image, in pixels.
         norm: normalisation after each convolution 3x3: its name, or "none".
+        activation: its name.
         parameters: how many the model has, for the title.
 
     Raises:
@@ -124,7 +126,10 @@ def save_architecture(
     legend_left = right - MARGIN - LEGEND
     deepest = down[-1].entry.bottom
     above = [block.entry.bottom for block in (*down, *up) if block.second.right + 0.5 > legend_left]
-    bottom = min(deepest - 0.25, _legend(axes, legend_left, min(*above, deepest + 4.5 * LINE) - 0.4, norm)) - MARGIN
+    bottom = (
+        min(deepest - 0.25, _legend(axes, legend_left, min(*above, deepest + 4.5 * LINE) - 0.4, norm, activation))
+        - MARGIN
+    )
     title = f"U-Net, {parameters:,} parameters"
     axes.text((left + right) / 2, top - 0.3, title, fontsize=1.4 * SIZE, ha="center", **text_style())
     axes.set(xlim=(left, right), ylim=(bottom, top))
@@ -239,11 +244,11 @@ def _times(*sizes: int) -> str:
     return "×".join(map(str, sizes))
 
 
-def _legend(axes: Axes, left: float, top: float, norm: str) -> float:
+def _legend(axes: Axes, left: float, top: float, norm: str, activation: str) -> float:
     """The operations, one a line; returns where it ends."""
     normalised = "" if norm == "none" else f"{norm} norm, "
     operations = {
-        f"conv 3×3, {normalised}ReLU": CONV,
+        f"conv 3×3, {normalised}{activation}": CONV,
         "max-pool 2×2": POOL,
         "up-conv 2×2": UP,
         "copy and concatenate": SKIP,

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxseg.assumed import Choices
 from jaxseg.config import to_json
 from jaxseg.errors import InputError
 from jaxseg.models.unet import UNet
-from jaxseg.recognise import Choices
 from jaxseg.schemes import Scheme
 from jaxseg.step import SCALE
 

@@ -101,9 +101,42 @@ def block(model: UNet, nodes: Nodes, x: str, name: str) -> str:
             place += 1
             weights = nodes.weights(f"{name}.{place}", "weight", "bias", "running_mean", "running_var")
             x = nodes.add("BatchNormalization", x, *weights, epsilon=model.epsilon)
-        x = nodes.add("Relu", x)
+        elif model.norm == "group":
+            place += 1
+            x = group_norm(model, nodes, x, *nodes.weights(f"{name}.{place}", "weight", "bias"))
+        x = activated(model, nodes, x)
         place += 2
     return x
+
+
+def group_norm(model: UNet, nodes: Nodes, x: str, weight: str, bias: str) -> str:
+    """Each group as one channel of a row of values, normalised by itself."""
+    rows = nodes.constant("rows", np.asarray([0, model.groups, -1]))
+    ones = nodes.constant("ones", np.ones(model.groups, np.float32))
+    zeros = nodes.constant("zeros", np.zeros(model.groups, np.float32))
+    grouped = nodes.add("Reshape", x, rows)
+    normal = nodes.add("InstanceNormalization", grouped, ones, zeros, epsilon=model.epsilon)
+    normal = nodes.add("Reshape", normal, nodes.add("Shape", x))
+    sides = nodes.constant("sides", np.asarray([1, 2]))
+    weight, bias = (nodes.add("Unsqueeze", value, sides) for value in (weight, bias))
+    return nodes.add("Add", nodes.add("Mul", normal, weight), bias)
+
+
+def activated(model: UNet, nodes: Nodes, x: str) -> str:
+    match model.activation:
+        case "relu":
+            return nodes.add("Relu", x)
+        case "leaky_relu":
+            return nodes.add("LeakyRelu", x, alpha=0.01)
+        case "elu":
+            return nodes.add("Elu", x, alpha=1.0)
+        case "silu":
+            return nodes.add("Mul", x, nodes.add("Sigmoid", x))
+        case "gelu":
+            numbers = {"half": 0.5, "one": 1.0, "root": 0.5**0.5}
+            half, one, root = (nodes.constant(name, np.asarray(v, np.float32)) for name, v in numbers.items())
+            share = nodes.add("Add", nodes.add("Erf", nodes.add("Mul", x, root)), one)
+            return nodes.add("Mul", nodes.add("Mul", x, half), share)
 
 
 def upsample(model: UNet, nodes: Nodes, x: str, level: int) -> str:

@@ -10,6 +10,7 @@ from jaxseg.diagram import save_architecture
 from jaxseg.logs import RunLog
 from jaxseg.loop import Shown
 from jaxseg.models.table import count_parameters, layer_table
+from jaxseg.models.unet import ACTIVATION_NAMES
 from jaxseg.pictures import panel
 from jaxseg.plots import save_loss_curves
 from jaxseg.pth import write_pth
@@ -44,6 +45,7 @@ def describe(folder: RunFolder, config: Config, table: ClassTable) -> None:
         height=data.height,
         width=data.width,
         norm=model.norm,
+        activation=ACTIVATION_NAMES[model.activation],
         parameters=count_parameters(model, data.channels),
     )
 

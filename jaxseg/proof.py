@@ -1,7 +1,7 @@
 """Compares a network layer by layer with PyTorch's, or with an input and output that were saved."""
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ import numpy as np
 from jaxtyping import Float32, PyTree
 
 from jaxseg.errors import InputError
+from jaxseg.mistakes import alternatives
 from jaxseg.models.unet import UNet
 from jaxseg.recognise import table
 from jaxseg.torch_side import OUTPUT, run_torch
 from jaxseg.weights import Weights
 
 TOLERANCE = 1e-4
-EPSILONS = (1e-3, 1e-2, 1e-4, 1e-5, 1e-6, 1e-8, 1e-12)
 INPUTS = ("x_nchw", "x_nhwc", "input_nchw", "input_nhwc", "x", "input", "inputs", "image", "images")
 OUTPUTS = ("logits_nchw", "logits_nhwc", "output_nchw", "output_nhwc", "logits", "output", "outputs", "y")
 
@@ -191,59 +191,10 @@ def likely_reason(model: UNet, variables: Mapping[str, PyTree], image: Image, la
         if error("", other, expected).relative <= TOLERANCE:
             return f"Likely reason: {reason}."
     return (
-        "No kernel transposed or flipped, no other concatenation order, epsilon, align_corners or statistics of the "
-        "batch explains it: look at what comes before it there (another activation, pooling, padding, scaling)."
+        "No kernel transposed or flipped, no other concatenation order, activation, epsilon, number of groups, "
+        "align_corners or statistics of the batch explains it: look at what comes before it there (another pooling, "
+        "padding, scaling)."
     )
-
-
-def alternatives(
-    model: UNet, variables: Mapping[str, PyTree], layer: str
-) -> Iterator[tuple[str, UNet, Mapping[str, PyTree], bool]]:
-    """Usual mistakes, each with the network that makes it; and whether it normalises by the batch."""
-    order = "(skip, up)" if model.up_first else "(up, skip)"
-    yield (
-        f"it concatenates {order}: --up-first {not model.up_first}",
-        model.clone(up_first=not model.up_first),
-        variables,
-        False,
-    )
-    if model.up != "transposed":
-        corners = model.up == "bilinear"
-        other = model.clone(up="bilinear_corners" if corners else "bilinear")
-        yield f"align_corners is {corners}: --align-corners {corners}", other, variables, False
-    which = "all kernels" if layer == OUTPUT else f"the kernel of {layer}"
-    for what, axes, flipped in (
-        ("flipped", (0, 1, 2, 3), True),
-        ("transposed (height and width exchanged)", (1, 0, 2, 3), False),
-        ("transposed (inputs and outputs exchanged)", (0, 1, 3, 2), False),
-    ):
-        changed = with_kernels(variables["params"], layer, axes, flipped)
-        yield f"{which} is {what}".replace("kernels is", "kernels are"), model, {**variables, "params": changed}, False
-    if model.norm == "batch":
-        for epsilon in EPSILONS:
-            if epsilon != model.epsilon:
-                yield (
-                    f"wrong epsilon, {epsilon:g} fits: --epsilon {epsilon:g}",
-                    model.clone(epsilon=epsilon),
-                    variables,
-                    False,
-                )
-        yield (
-            "it normalises by the batch (PyTorch's train mode, or running statistics never updated)",
-            model,
-            variables,
-            True,
-        )
-
-
-def with_kernels(tree: PyTree, layer: str, axes: tuple[int, ...], flipped: bool, path: str = "") -> PyTree:
-    """The parameters with the kernel of one layer, or all of them, in another layout, where that fits."""
-    if isinstance(tree, dict):
-        return {n: with_kernels(c, layer, axes, flipped, f"{path}/{n}" if path else n) for n, c in tree.items()}
-    if not path.endswith("/kernel") or layer not in (OUTPUT, path.removesuffix("/kernel")):
-        return tree
-    changed = tree[::-1, ::-1] if flipped else tree.transpose(axes)
-    return changed if changed.shape == tree.shape else tree
 
 
 def noise(weights: Weights) -> Image:

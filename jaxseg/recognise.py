@@ -1,38 +1,20 @@
 """A PyTorch state dict to the U-Net it belongs to, by names and shapes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxseg.assumed import AS_ITS_CLASS, Choices, assumptions
 from jaxseg.errors import InputError
-from jaxseg.models.unet import UNet
+from jaxseg.models.unet import Norm, UNet
 from jaxseg.schemes import SCHEMES, Scheme, name_of
 from jaxseg.torch_weights import SUFFIX, flat, leaf_name, own_shape, torch_shape
 
 MAX_DEPTH = 12
 MAX_ROWS = 40
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a checkpoint does not show; None: as its naming scheme's class does.
-
-    Attributes:
-        up_first: the network concatenates (up, skip), not (skip, up).
-        align_corners: of the bilinear upsampling, where the network has that.
-        epsilon: of the normalisation.
-    """
-
-    up_first: bool | None = None
-    align_corners: bool | None = None
-    epsilon: float | None = None
-
-
-AS_ITS_CLASS = Choices()
 
 
 class Recognised(NamedTuple):
@@ -158,19 +140,34 @@ def build(found: Mapping[str, tuple[int, ...]], depth: int, scheme: Scheme, choi
         nearest, width = min(known, key=lambda item: abs(item[0] - level))
         widths.append(kernel[3] if kernel else max(1, round(width * 2.0 ** (level - nearest))))
     last = found.get("final_conv/kernel", (1, 1, widths[0], 1))
+    groups = next(number for number in (choices.groups, scheme.groups, UNet.groups) if number is not None)
+    norm = norm_of(found)
+    if norm == "group" and (groups < 1 or any(width % groups for width in widths)):
+        raise InputError(
+            f"has group normalisation, and {groups} groups do not divide its widths {' '.join(map(str, widths))}: give "
+            "their number in converting, by --groups."
+        )
     corners = choices.align_corners
     interpolated = scheme.interpolation if corners is None else "bilinear_corners" if corners else "bilinear"
     model = UNet(
         widths=tuple(widths),
         out_channels=last[-1],
-        norm="batch" if any(path.endswith(("/scale", "/mean")) for path in found) else "none",
+        norm=norm,
+        groups=groups,
         epsilon=scheme.epsilon if choices.epsilon is None else choices.epsilon,
+        activation=scheme.activation if choices.activation is None else choices.activation,
         bias=any(f"{block}/0/bias" in found for block in blocks),
         up="transposed" if any(path.startswith("upconv") for path in found) else interpolated,
         up_first=scheme.up_first if choices.up_first is None else choices.up_first,
         pad=scheme.pad,
     )
     return model, kernels[0][2] if kernels[0] else 3
+
+
+def norm_of(found: Iterable[str]) -> Norm:
+    """Batch normalisation keeps statistics; what has weights and no statistics is taken for group normalisation."""
+    leaves = {path.rpartition("/")[2] for path in found}
+    return "batch" if leaves & {"mean", "var", "batches"} else "group" if "scale" in leaves else "none"
 
 
 def expected_shapes(model: UNet, channels: int) -> dict[str, tuple[int, ...]]:
@@ -241,20 +238,3 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], limit: int =
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     lines = ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in shown]
     return "\n".join([*lines, *([f"  and {len(rows) - limit} more"] if len(rows) > limit else [])])
-
-
-def assumptions(model: UNet, scheme: Scheme, choices: Choices) -> Iterable[str]:
-    """What is not in the file, and how it was chosen."""
-
-    def source(value: object) -> str:
-        return f"as {scheme.name}'s class does" if value is None else "as asked for"
-
-    order = "(up, skip)" if model.up_first else "(skip, up)"
-    yield f"concatenation {order}, {source(choices.up_first)} (--up-first {not model.up_first})"
-    yield "activation ReLU"
-    if model.norm == "batch":
-        yield f"normalisation with epsilon {model.epsilon:g}, {source(choices.epsilon)} (--epsilon NUMBER)"
-    if model.up != "transposed":
-        corners = model.up == "bilinear_corners"
-        chosen = source(choices.align_corners)
-        yield f"bilinear upsampling with align_corners={corners}, {chosen} (--align-corners {not corners})"

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from jaxseg.errors import InputError
-from jaxseg.models.unet import Upsampling
+from jaxseg.models.unet import ACTIVATIONS, Activation, Upsampling
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 TERM = re.compile(r"([+-]?)\s*([a-z]+|\d{1,6})\s*")
@@ -44,6 +44,8 @@ class Scheme:
         interpolation: its upsampling where that has no weights.
         pad: it takes odd sizes.
         epsilon: of its normalisation.
+        groups: of its normalisation, where that is of groups; None: not known.
+        activation: after it.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Scheme:
     interpolation: Upsampling = "bilinear"
     pad: bool = False
     epsilon: float = 1e-5
+    groups: int | None = None
+    activation: Activation = "relu"
 
     def modules(self, depth: int) -> dict[str, str]:
         """The path of each module that a network of so many poolings can have."""
@@ -228,7 +232,12 @@ def setting(line: str) -> dict[str, object]:
         return {key: value}
     if key == "epsilon" and re.fullmatch(r"[\d.]+(e-?\d+)?", value):
         return {key: float(value)}
+    if key == "groups" and value.isdecimal():
+        return {key: int(value)}
+    if key == "activation" and value in ACTIVATIONS:
+        return {key: value}
     raise InputError(
         f"{line!r} is neither a rule `module -> path` nor one of the settings up_first = true|false, "
-        "pad = true|false, interpolation = bilinear|bilinear_corners, epsilon = NUMBER."
+        "pad = true|false, interpolation = bilinear|bilinear_corners, epsilon = NUMBER, groups = NUMBER, "
+        f"activation = {'|'.join(ACTIVATIONS)}."
     )

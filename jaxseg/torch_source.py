@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from jaxseg.models.unet import UNet
+from jaxseg.models.unet import ACTIVATION_NAMES, UNet
 
 FILE = '''\
 """A U-Net trained with jaxseg. This file needs PyTorch and nothing else.
@@ -143,7 +143,9 @@ def block(model: UNet) -> str:
         lines.append(f"nn.Conv2d({before}, {after}, kernel_size=3, padding=1{bias}),")
         if model.norm == "batch":
             lines.append(f"nn.BatchNorm2d({after}, eps={model.epsilon}),")
-        lines.append("nn.ReLU(),")
+        elif model.norm == "group":
+            lines.append(f"nn.GroupNorm({model.groups}, {after}, eps={model.epsilon}),")
+        lines.append(f"nn.{ACTIVATION_NAMES[model.activation]}(),")
     return BLOCK.format(layers="\n".join(f"        {line}" for line in lines))
 
 

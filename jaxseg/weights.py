@@ -199,6 +199,11 @@ def in_scheme(weights: Weights, scheme: Scheme | None) -> Weights:
             f"--scheme {scheme.name}: its class concatenates {'(up, skip)' if scheme.up_first else '(skip, up)'}, "
             "this network the other way round, so it would give other results under these names."
         )
+    if model.activation != scheme.activation:
+        raise InputError(
+            f"--scheme {scheme.name}: its class has the activation {scheme.activation}, this network "
+            f"{model.activation}, so it would give other results under these names."
+        )
     modules = scheme.modules(len(model.widths) - 1)
     names = {scheme_name(path, modules): path for path in weights.leaves}
     types = {name: weights.leaves[path].dtype.name for name, path in names.items()}

@@ -16,12 +16,12 @@ from torch_milesial import randomise
 from torch_unet import needs_torch, torch
 
 import jaxseg
+from jaxseg.assumed import Choices
 from jaxseg.convert import convert, main
 from jaxseg.errors import InputError
 from jaxseg.foreign import Foreign
 from jaxseg.models.unet import UNet
 from jaxseg.pth import read_pth, write_pth
-from jaxseg.recognise import Choices
 from jaxseg.run import RunFolder
 from jaxseg.schemes import SCHEMES
 from jaxseg.tensors_file import read_safetensors

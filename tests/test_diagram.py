@@ -20,6 +20,7 @@ UNET: dict[str, Any] = {
     "height": 224,
     "width": 224,
     "norm": "none",
+    "activation": "ReLU",
     "parameters": 31_031_745,
 }
 
@@ -57,6 +58,7 @@ def test_it_says_what_the_model_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert numbers == [*down, *up, 1]
     assert "conv 3×3, ReLU" in found
     assert "conv 3×3, batch norm, ReLU" in words(drawn(monkeypatch, norm="batch"))
+    assert "conv 3×3, group norm, LeakyReLU" in words(drawn(monkeypatch, norm="group", activation="LeakyReLU"))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one level": {"widths": (4, 4)},
     "four levels": {"widths": (3, 4, 5, 6), "norm": "batch"},
     "half": {"dtype": "bfloat16"},
+    "group norm, GELU": {"norm": "group", "groups": 2, "epsilon": 1e-3, "activation": "gelu", "pad": True},
 }
 
 
@@ -56,6 +57,17 @@ def test_every_architecture_agrees_at_every_size(name: str, form: str, tmp_path:
         assert agreement.logit_error < 1e-5 * max(1, agreement.largest_logit)
         if size[1] * size[2] > 100:
             assert 0.05 < agreement.foreground / agreement.pixels < 0.95, "the masks show too little"
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "elu", "silu"])
+def test_activations_are_written_out(activation: str, tmp_path: Path) -> None:
+    model = random_model(widths=(4, 6), activation=activation)
+    ours, images = reference(model), random_images(2, 8, 12)
+    for form in ("onnx", "torch"):
+        needs(form)
+        FORMS[form].write(tmp_path / NAMES[form], model)
+        agreement = compare(ours(images), FORMS[form].load(tmp_path / NAMES[form], model)(images))
+        assert agreement.logit_error < 1e-5 * max(1, agreement.largest_logit), form
 
 
 def alone(code: str, folder: Path, *hidden: str) -> None:

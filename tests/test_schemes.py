@@ -10,9 +10,10 @@ from PIL import Image
 from torch_milesial import randomise
 from torch_unet import needs_torch, torch
 
+from jaxseg.assumed import AS_ITS_CLASS, Choices
 from jaxseg.errors import InputError
 from jaxseg.models.unet import UNet
-from jaxseg.recognise import Choices, expected_shapes, recognise, scheme_name
+from jaxseg.recognise import expected_shapes, recognise, scheme_name
 from jaxseg.schemes import BUDA, MILESIAL, ORIGINAL, PLAIN, SCHEMES, fill, read_rules
 from jaxseg.torch_weights import renamed, to_leaves, to_variables, unnamed
 
@@ -23,6 +24,8 @@ if torch is not None:
     CASES = {
         "original": (lambda: TorchUNet((4, 8, 12), 3, 1), "original", "transposed", (16, 24)),
         "original, batch norm": (lambda: TorchUNet((4, 8, 16), 1, 4, "batch"), "original", "transposed", (16, 24)),
+        "group norm, ELU": (lambda: TorchUNet((4, 8), 3, 1, "group", 2, "elu"), "original", "transposed", (16, 24)),
+        "group norm, GELU": (lambda: TorchUNet((4, 8), 3, 2, "group", 1, "gelu"), "original", "transposed", (16, 24)),
         "milesial": (lambda: MilesialUNet(3, 2, width=4, depth=2), "milesial", "transposed", (21, 27)),
         "milesial, biases": (
             lambda: MilesialUNet(3, 1, width=4, depth=2, bias=True),
@@ -42,6 +45,10 @@ if torch is not None:
     }
 else:
     CASES = {}
+CHOICES = {
+    "group norm, ELU": Choices(groups=2, activation="elu"),
+    "group norm, GELU": Choices(groups=1, activation="gelu"),
+}
 EACH = pytest.mark.parametrize("case", CASES)
 
 
@@ -77,7 +84,7 @@ def test_a_network_is_recognised_and_gives_the_same_logits_and_gradients(case: s
     torch.manual_seed(0)
     network = randomise(make()).eval()
     state = numpy_state(network)
-    found = recognise(state)
+    found = recognise(state, choices=CHOICES.get(case, AS_ITS_CLASS))
     assert (found.scheme, found.model.up) == (scheme, up)
     assert set(found.names) == set(state)
     image = jnp.asarray(np.random.default_rng(0).random((2, *size, found.channels), np.float32))
@@ -107,7 +114,7 @@ def test_a_network_is_recognised_and_gives_the_same_logits_and_gradients(case: s
 def test_the_way_back_loads_strictly_and_gives_the_same_logits(case: str) -> None:
     make, _, _, size = CASES[case]
     network = make()
-    found = recognise(numpy_state(network))
+    found = recognise(numpy_state(network), choices=CHOICES.get(case, AS_ITS_CLASS))
     rng = np.random.default_rng(3)
     shapes = expected_shapes(found.model, found.channels)
     leaves = {path: rng.uniform(0.1, 0.3, shape).astype(np.float32) for path, shape in shapes.items()}
@@ -124,7 +131,7 @@ def test_the_way_back_loads_strictly_and_gives_the_same_logits(case: str) -> Non
 @EACH
 def test_names_and_arrays_come_back_bit_for_bit(case: str) -> None:
     state = numpy_state(randomise(CASES[case][0]()))
-    found = recognise(state)
+    found = recognise(state, choices=CHOICES.get(case, AS_ITS_CLASS))
     back = renamed(unnamed(state, found.names), found.names)
     assert list(back) == list(state)
     for name, value in state.items():
@@ -159,11 +166,12 @@ def named(model: UNet, scheme, channels: int = 3) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("scheme", [s for s in SCHEMES.values() if s is not BUDA], ids=lambda s: s.name)
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
 @pytest.mark.parametrize("widths", [(2, 3), (4, 8, 12, 16, 16)])
 def test_every_scheme_of_every_depth_and_norm_is_told_apart(scheme, norm, widths) -> None:
-    model = UNet(widths, out_channels=2, norm=norm, bias=norm == "none", up_first=scheme.up_first, pad=scheme.pad)
-    found = recognise(named(model, scheme, channels=5))
+    settings = {"norm": norm, "groups": 1, "bias": norm == "none", "up_first": scheme.up_first, "pad": scheme.pad}
+    model = UNet(widths, out_channels=2, **settings)
+    found = recognise(named(model, scheme, channels=5), choices=Choices(groups=1))
     assert (found.scheme, found.channels, found.model) == (scheme.name, 5, model)
 
 
@@ -225,9 +233,12 @@ def test_a_table_of_ones_own() -> None:
     last -> final_conv
     up_first = true
     epsilon = 1e-3
+    groups = 2
+    activation = silu
     """
     scheme = read_rules(text, "mine.txt")
-    model = UNet((4, 8, 16), out_channels=3, norm="batch", bias=False, up_first=True, epsilon=1e-3)
+    told = {"up_first": True, "epsilon": 1e-3, "groups": 2, "activation": "silu"}
+    model = UNet((4, 8, 16), out_channels=3, norm="batch", bias=False, **told)
     state = named(model, scheme)
     assert {"left.2.bn.running_var", "right.0.up.bias", "right.1.block.3.weight", "last.bias"} <= set(state)
     found = recognise(state, [scheme])
@@ -242,6 +253,7 @@ def test_a_table_of_ones_own() -> None:
         ("a -> enc{n}", "line 1: the placeholder {n} can't be computed"),
         ("a.{n} -> enc{n*2}", "{n*2} can't be computed"),
         ("inc -> enc1\nepsilon = x", "line 2: 'epsilon = x' is neither"),
+        ("inc -> enc1\nactivation = prelu", "line 2: 'activation = prelu' is neither"),
         ("# nothing", "has no rule"),
     ],
 )

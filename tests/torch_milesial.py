@@ -203,4 +203,7 @@ def randomise(network: Any, seed: int = 0) -> Any:
             ):
                 values.data.uniform_(low, high, generator=generator)
             module.num_batches_tracked.fill_(7)
+        elif isinstance(module, torch.nn.GroupNorm):
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.uniform_(-0.5, 0.5, generator=generator)
     return network

@@ -10,7 +10,7 @@ try:
     import torch
     from torch import nn
 except ImportError:  # there is no build for this Python here
-    torch = None
+    torch = TorchUNet = block = None
 
 needs_torch = pytest.mark.skipif(torch is None, reason="needs PyTorch, to compare with: pip install 'jaxseg[torch]'")
 
@@ -25,16 +25,19 @@ if torch is not None:
             in_channels: int = 3,
             out_channels: int = 1,
             norm: str = "none",
+            groups: int = 8,
+            activation: str = "relu",
         ) -> None:
             super().__init__()
+            after = (norm, groups, activation)
             self.depth = len(widths) - 1
             for level, (before, width) in enumerate(pairwise((in_channels, *widths[:-1])), 1):
-                self.add_module(f"enc{level}", block(before, width, norm))
-            self.bottleneck = block(widths[-2], widths[-1], norm)
+                self.add_module(f"enc{level}", block(before, width, *after))
+            self.bottleneck = block(widths[-2], widths[-1], *after)
             for level in range(self.depth, 0, -1):
                 width = widths[level - 1]
                 self.add_module(f"upconv{level}", nn.ConvTranspose2d(widths[level], width, kernel_size=2, stride=2))
-                self.add_module(f"dec{level}", block(2 * width, width, norm))
+                self.add_module(f"dec{level}", block(2 * width, width, *after))
             self.final_conv = nn.Conv2d(widths[0], out_channels, kernel_size=1)
 
         def logits(self, x: torch.Tensor) -> torch.Tensor:
@@ -52,19 +55,23 @@ if torch is not None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.sigmoid(self.logits(x))
 
-    def block(before: int, width: int, norm: str) -> nn.Sequential:
+    ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+    def block(before: int, width: int, norm: str, groups: int = 8, activation: str = "relu") -> nn.Sequential:
         layers: list[nn.Module] = []
         for channels in (before, width):
             layers.append(nn.Conv2d(channels, width, kernel_size=3, padding=1))
             if norm == "batch":
                 layers.append(nn.BatchNorm2d(width))
-            layers.append(nn.ReLU())
+            if norm == "group":
+                layers.append(nn.GroupNorm(groups, width))
+            layers.append(ACTIVATIONS[activation]())
         return nn.Sequential(*layers)
 
 
 def torch_images(images: np.ndarray) -> Any:
     """uint8 [batch, height, width, channels] as PyTorch wants it: channels first, scaled to 0..1."""
-    return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
+    return torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32, order="C") / 255)
 
 
 def load_strictly(network: Any, state_dict: dict[str, np.ndarray]) -> None:

@@ -11,9 +11,22 @@ from jaxtyping import Array, Bool, Float, Float32
 
 from jaxseg.errors import InputError
 
-Norm = Literal["none", "batch"]
+Norm = Literal["none", "batch", "group"]
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
 Upsampling = Literal["transposed", "bilinear", "bilinear_corners"]
 Precision = Literal["float32", "bfloat16", "float16"]
+
+ACTIVATIONS = {
+    "relu": nn.relu,
+    "leaky_relu": partial(nn.leaky_relu, negative_slope=0.01),
+    "elu": partial(nn.elu, alpha=1.0),
+    "gelu": partial(nn.gelu, approximate=False),
+    "silu": nn.silu,
+}
+"""With PyTorch's defaults."""
+
+ACTIVATION_NAMES = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "gelu": "GELU", "silu": "SiLU"}
+"""As PyTorch calls them."""
 
 
 def uniform_of_fan_in(fan_in: int) -> jax.nn.initializers.Initializer:
@@ -41,11 +54,13 @@ def conv(features: int, size: int, x: Array, dtype: Precision, name: str, use_bi
 
 
 class Block(nn.Module):
-    """Twice: convolution 3x3, normalisation if any, ReLU; named by their places in an `nn.Sequential`."""
+    """Twice: convolution 3x3, normalisation if any, activation; named by their places in an `nn.Sequential`."""
 
     features: tuple[int, int]
     norm: Norm
+    groups: int
     epsilon: float
+    activation: Activation
     bias: bool
     dtype: Precision
 
@@ -62,7 +77,17 @@ class Block(nn.Module):
                     not train, momentum=0.9, epsilon=self.epsilon, dtype=jnp.dtype(self.dtype), name=str(place)
                 )
                 x = norm(x, mask=valid if train else None)
-            x = nn.relu(x)
+            elif self.norm == "group":
+                place += 1
+                norm = nn.GroupNorm(
+                    self.groups,
+                    epsilon=self.epsilon,
+                    use_fast_variance=False,  # it cancels where the mean is large
+                    dtype=jnp.dtype(self.dtype),
+                    name=str(place),
+                )
+                x = norm(x)
+            x = ACTIVATIONS[self.activation](x)
             place += 2
         return x
 
@@ -121,8 +146,10 @@ class UNet(nn.Module):
     Attributes:
         widths: channels of each level from the top; the last is the bottleneck.
         out_channels: 1 for a binary mask, classes + 1 for several; None: taken from the data's class table.
-        norm: normalisation after each convolution 3x3.
+        norm: normalisation after each convolution 3x3; `group`: of each image by itself, void pixels included.
+        groups: of group normalisation; they must divide each of the widths.
         epsilon: of the normalisation.
+        activation: after each normalisation; with PyTorch's defaults (slope 0.01, alpha 1, GELU by erf).
         bias: whether the convolutions 3x3 have one.
         up: `transposed`: a learned convolution that halves the channels. `bilinear`, `bilinear_corners` (PyTorch's
             `align_corners`): interpolation, after which the block's second convolution narrows to the next level.
@@ -134,7 +161,9 @@ class UNet(nn.Module):
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
     out_channels: int | None = None
     norm: Norm = "none"
+    groups: int = 8
     epsilon: float = 1e-5
+    activation: Activation = "relu"
     bias: bool = True
     up: Upsampling = "transposed"
     up_first: bool = False
@@ -162,12 +191,23 @@ class UNet(nn.Module):
             train: normalise by the batch, and update the running statistics.
 
         Raises:
-            InputError: if the size is no multiple of `stride`, or `out_channels` is not known.
+            InputError: if the size is no multiple of `stride`, `out_channels` is not known, or `groups` do not divide
+                the widths.
         """
         if self.out_channels is None:
             raise InputError("UNet(out_channels=None) waits for a class table: give a number to use it alone.")
         check_size(image.shape[1], image.shape[2], self.stride)
-        block = partial(Block, norm=self.norm, epsilon=self.epsilon, bias=self.bias, dtype=self.dtype)
+        if self.norm == "group":
+            check_groups(self.widths, self.groups)
+        block = partial(
+            Block,
+            norm=self.norm,
+            groups=self.groups,
+            epsilon=self.epsilon,
+            activation=self.activation,
+            bias=self.bias,
+            dtype=self.dtype,
+        )
         x, v = image.astype(self.dtype), None if valid is None else valid[..., None]
         depth = len(self.widths) - 1
         skips = []
@@ -201,3 +241,12 @@ def check_size(height: int, width: int, stride: int) -> None:
         f"(2 for each pooling of the network). The nearest is {near[0]} x {near[1]}: "
         f"--data.height {near[0]} --data.width {near[1]}."
     )
+
+
+def check_groups(widths: tuple[int, ...], groups: int) -> None:
+    """Raise an InputError that names a good number, if the channels of some level can't be split into the groups."""
+    if groups < 1 or any(width % groups for width in widths):
+        raise InputError(
+            f"group normalisation in {groups} groups: each of the widths {' '.join(map(str, widths))} must be a "
+            f"multiple of it. The largest number that fits is {math.gcd(*widths)}: --model.groups {math.gcd(*widths)}."
+        )

@@ -1,4 +1,4 @@
-"""Batch normalisation is PyTorch's, and sees only what counts."""
+"""Normalisation is PyTorch's; that of the batch sees only what counts, that of groups one image."""
 
 import flax.linen as nn
 import jax
@@ -7,7 +7,7 @@ import numpy as np
 from networks import SMALL, pixels, random_variables, scaled, state_dict
 from torch_unet import TorchUNet, flat, load_strictly, needs_torch, to_variables, torch, torch_images
 
-from jaxseg.models.unet import UNet
+from jaxseg.models.unet import Block, UNet
 
 
 def train_pass(model: UNet, variables: dict, images: np.ndarray, valid: np.ndarray | None = None):
@@ -98,3 +98,34 @@ def test_evaluation_uses_the_running_statistics():
     assert np.abs(train_pass(model, variables, images)[0][:1] - alone).max() > 1e-3
     other = {**variables, "batch_stats": jax.tree.map(lambda leaf: leaf * 2, variables["batch_stats"])}
     assert np.abs(apply(other, scaled(images[:1])) - alone).max() > 1e-3
+
+
+def test_groups_see_one_image_alone_and_all_of_it():
+    """Whatever the other images are or count, and in training as in evaluation."""
+    model = UNet(SMALL, out_channels=1, norm="group", groups=2)
+    variables, images = random_variables(model), pixels(7, batch=3)
+    valid = np.random.default_rng(0).random(images.shape[:3]) < 0.5
+    valid[1] = False
+    others = np.where(np.arange(3)[:, None, None, None] == 1, 255 - images, images)
+    assert list(variables) == ["params"]
+    apply = jax.jit(model.apply)
+    expected = np.concatenate([apply(variables, scaled(images[place : place + 1])) for place in (0, 2)])
+    train = jax.jit(lambda image: model.apply(variables, image, jnp.asarray(valid), train=True))
+    np.testing.assert_allclose(train(scaled(images))[np.array([0, 2])], expected, atol=1e-5)
+    np.testing.assert_array_equal(train(scaled(images))[np.array([0, 2])], train(scaled(others))[np.array([0, 2])])
+    assert np.abs(train(scaled(images))[1] - train(scaled(others))[1]).max() > 1e-2
+
+
+@needs_torch
+def test_fresh_groups_are_torchs_even_of_large_mean_and_small_spread():
+    """Where the mean of squares less the square of the mean would leave little."""
+    x = (100 + np.random.default_rng(0).normal(scale=0.1, size=(2, 8, 12, 8))).astype(np.float32)
+    block = Block((8, 8), norm="group", groups=4, epsilon=1e-5, activation="elu", bias=True, dtype="float32")
+    variables = jax.jit(lambda x: block.init(jax.random.key(0), x, None, False))(jnp.asarray(x))
+    kernel = np.zeros((3, 3, 8, 8), np.float32)
+    kernel[1, 1] = np.eye(8)
+    variables["params"]["0"] = {"kernel": kernel, "bias": np.zeros(8, np.float32)}
+    _, kept = block.apply(variables, jnp.asarray(x), None, False, capture_intermediates=True)
+    with torch.no_grad():
+        expected = torch.nn.GroupNorm(4, 8)(torch.tensor(x.transpose(0, 3, 1, 2).copy())).numpy().transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(kept["intermediates"]["1"]["__call__"][0], expected, atol=2e-3)

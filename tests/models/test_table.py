@@ -30,9 +30,9 @@ def test_the_originals_network_at_its_size():
     assert number(table["total"][1]) == pytest.approx(73_700, rel=0.005)
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("norm", ["none", "batch", "group"])
 def test_the_rows_add_up(norm):
-    model = UNet((4, 8, 12), out_channels=3, norm=norm)
+    model = UNet((4, 8, 12), out_channels=3, norm=norm, groups=4)
     table = rows(layer_table(model, 16, 32, 1))
     total = table.pop("total")
     assert len(table) == 5 * (2 if norm == "none" else 4) + 2 + 1

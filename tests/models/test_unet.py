@@ -27,6 +27,7 @@ def test_the_originals_network_has_31031745_parameters():
         (SMALL, 1, 3, "none"),
         (SMALL, 4, 91, "batch"),
         ((3, 5), 3, 1, "batch"),
+        ((8, 16), 3, 1, "group"),
     ],
 )
 def test_names_and_shapes_are_the_original_state_dicts_both_ways(widths, channels, out_channels, norm):
@@ -79,17 +80,23 @@ def test_upconv_is_torchs_transposed_convolution(inputs, features, height, width
 
 @needs_torch
 @pytest.mark.parametrize(
-    ("widths", "channels", "out_channels", "norm"),
+    ("widths", "channels", "out_channels", "norm", "groups", "activation"),
     [
-        ((8, 12, 16, 20, 24), 3, 1, "none"),
-        (SMALL, 1, 4, "none"),
-        (SMALL, 4, 3, "batch"),
+        ((8, 12, 16, 20, 24), 3, 1, "none", 8, "relu"),
+        (SMALL, 1, 4, "none", 8, "relu"),
+        (SMALL, 4, 3, "batch", 8, "relu"),
+        (SMALL, 3, 2, "group", 4, "relu"),
+        (SMALL, 3, 1, "group", 2, "gelu"),
+        (SMALL, 3, 1, "batch", 8, "elu"),
+        (SMALL, 3, 1, "none", 8, "leaky_relu"),
+        (SMALL, 3, 1, "none", 8, "silu"),
     ],
 )
-def test_logits_are_torchs(widths, channels, out_channels, norm):
-    model = UNet(widths, out_channels=out_channels, norm=norm)
+def test_logits_are_torchs(widths, channels, out_channels, norm, groups, activation):
+    settings = {"norm": norm, "groups": groups, "activation": activation}
+    model = UNet(widths, out_channels=out_channels, **settings)
     variables = random_variables(model, channels)
-    network = TorchUNet(widths, channels, out_channels, norm).eval()
+    network = TorchUNet(widths, channels, out_channels, **settings).eval()
     load_strictly(network, state_dict(variables))
     images = pixels(1, size=(32, 48), channels=channels)
     with torch.no_grad():
@@ -100,12 +107,14 @@ def test_logits_are_torchs(widths, channels, out_channels, norm):
     np.testing.assert_allclose(jax.nn.sigmoid(logits), probability.numpy().transpose(0, 2, 3, 1), atol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "norm"), [("bfloat16", "none"), ("bfloat16", "batch"), ("float16", "none")])
+@pytest.mark.parametrize(
+    ("dtype", "norm"), [("bfloat16", "none"), ("bfloat16", "batch"), ("bfloat16", "group"), ("float16", "none")]
+)
 def test_half_precision_is_computed_in_and_nothing_else(dtype, norm):
-    whole, half = (UNet(SMALL, out_channels=2, norm=norm, dtype=d) for d in ("float32", dtype))
+    whole, half = (UNet(SMALL, out_channels=2, norm=norm, groups=2, dtype=d) for d in ("float32", dtype))
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(half))} == {jnp.dtype("float32")}
     variables, image = random_variables(half), scaled(pixels())
-    layers = nn.Conv | nn.BatchNorm | UpConv
+    layers = nn.Conv | nn.BatchNorm | nn.GroupNorm | UpConv
 
     @jax.jit
     def run(variables):
@@ -159,3 +168,10 @@ def test_every_multiple_of_the_stride_is_good(widths):
 def test_classes_that_are_not_known_yet_are_asked_for():
     with pytest.raises(InputError, match="give a number"):
         shapes(UNet(SMALL))
+
+
+@pytest.mark.parametrize("groups", [0, 3, 8])
+def test_groups_that_do_not_divide_the_widths_name_the_number_that_does(groups):
+    with pytest.raises(InputError, match=rf"{groups} groups: .*widths 4 8 12 .*fits is 4: --model.groups 4"):
+        shapes(UNet(SMALL, out_channels=1, norm="group", groups=groups))
+    assert shapes(UNet(SMALL, out_channels=1, groups=groups))
