@@ -15,6 +15,7 @@ except ImportError:  # there is no build for this Python here
 needs_torch = pytest.mark.skipif(torch is None, reason="needs PyTorch, to compare with: pip install 'jaxseg[torch]'")
 
 if torch is not None:
+    torch.set_num_threads(1)  # the networks are small; more threads only wait for each other
 
     class TorchUNet(nn.Module):
         """Ends in the sigmoid, as the original does; `logits` stops before it."""
