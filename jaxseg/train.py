@@ -11,7 +11,7 @@ import jax
 
 from jaxseg import outcome
 from jaxseg.checkpoint import Checkpoints, Progress
-from jaxseg.config import MAY_CHANGE, Arguments, Config, differences, parse, to_json
+from jaxseg.config import MAY_CHANGE, Arguments, Config, differences, from_json, parse, to_json
 from jaxseg.data.loader import eval_batches, steps_per_epoch, train_batches
 from jaxseg.data.samples import Samples, open_split
 from jaxseg.errors import InputError, told_plainly
@@ -132,6 +132,7 @@ def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
     ours = {"config": to_json(config), "annotations": digests}
     if folder.config.exists():
         theirs = json.loads(folder.config.read_text())
+        theirs["config"] = to_json(from_json(theirs["config"]))  # settings that came later have their defaults
         changed = {
             name.removeprefix("config."): values
             for name, values in differences(ours, theirs).items()

@@ -140,6 +140,16 @@ def test_logging_and_threads_may_change(done: RunFolder, sample: Path) -> None:
     fit(dataclasses.replace(config, data=dataclasses.replace(config.data, threads=1)), done.path)
 
 
+def test_a_setting_that_came_after_the_run_has_its_default(done: RunFolder, sample: Path, tmp_path: Path) -> None:
+    shutil.copytree(done.path, tmp_path / "older")
+    config = json.loads(done.config.read_text())
+    del config["config"]["model"]["activation"]
+    (tmp_path / "older" / "config.json").write_text(json.dumps(config))
+    fit(small(sample), tmp_path / "older")
+    with pytest.raises(jaxseg.InputError, match="model.activation: now 'silu', there 'relu'"):
+        fit(small(sample, model=jaxseg.UNet(widths=(4, 8), norm="batch", activation="silu")), tmp_path / "older")
+
+
 def test_other_annotations_are_another_run(done: RunFolder, sample: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(sample, tmp_path / "other"))
     path = root / "annotations" / "instances_val2017.json"
