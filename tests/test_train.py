@@ -146,7 +146,7 @@ def test_a_setting_that_came_after_the_run_has_its_default(done: RunFolder, samp
     del config["config"]["model"]["activation"]
     (tmp_path / "older" / "config.json").write_text(json.dumps(config))
     fit(small(sample), tmp_path / "older")
-    with pytest.raises(jaxseg.InputError, match="model.activation: now 'silu', there 'relu'"):
+    with pytest.raises(jaxseg.InputError, match=r"model\.activation: now 'silu', there 'relu'"):
         fit(small(sample, model=jaxseg.UNet(widths=(4, 8), norm="batch", activation="silu")), tmp_path / "older")
 
 
