@@ -29,7 +29,7 @@ def describe(folder: RunFolder, config: Config, table: ClassTable) -> None:
         "width": data.width,
         "channels": data.channels,
         "scale": SCALE,
-        "resize": "stretch",
+        "resize": data.resize,
         "mode": data.mode,
         "classes": table.names,
         "threshold": 0.5,

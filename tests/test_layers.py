@@ -11,6 +11,7 @@ ORDER = (
     ("models.table", "onnx_graph", "torch_source"),
     ("data.segmentations",),
     ("data.coco",),
+    ("data.geometry",),
     ("data.classes", "data.masks", "data.images", "data.layout"),
     ("data.textures",),
     ("data.things",),

@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from jaxseg.arrays import VOID
 from jaxseg.data.coco import Annotation
+from jaxseg.data.geometry import Placement, framed
 
 Overlap = Literal["max_index", "smallest_on_top", "last_on_top"]
 Crowds = Literal["foreground", "void", "drop"]
@@ -30,10 +31,9 @@ def draw_mask(
     annotations: Iterable[Annotation],
     lookup: UInt8[np.ndarray, " categories"],
     rules: MaskRules,
-    full: tuple[int, int],
-    target: tuple[int, int],
+    placement: Placement,
 ) -> UInt8[np.ndarray, "height width"]:
-    """Class indices at the `target` (height, width) of annotations made at the `full` one.
+    """Class indices of one image's annotations, placed as the image is; void around it where it is letterboxed.
 
     `lookup` gives the class of each category, 0 for those not drawn. Void is painted first, so objects stand on it.
     """
@@ -42,10 +42,11 @@ def draw_mask(
         label = label_of(annotation, lookup, rules)
         if label:
             regions.append((label, annotation))
-    mask = np.zeros(target, np.uint8)
-    for label, group in paint_order(regions, rules, full):
-        mask[region([annotation for _, annotation in group], rules.rasterize, full, target)] = label
-    return mask
+    mask = np.zeros(placement.inner, np.uint8)
+    for label, group in paint_order(regions, rules, placement.full):
+        covered = [annotation for _, annotation in group]
+        mask[region(covered, rules.rasterize, placement.full, placement.inner)] = label
+    return framed(mask, placement, fill=VOID)
 
 
 def label_of(annotation: Annotation, lookup: np.ndarray, rules: MaskRules) -> int:

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int64, UInt8
 from jaxseg.arrays import VOID
 from jaxseg.data.classes import ClassTable, Mode, choose_classes, images_with
 from jaxseg.data.coco import CocoIndex, DataError, read_index
+from jaxseg.data.geometry import Placement, Resize, place
 from jaxseg.data.images import read_image
 from jaxseg.data.layout import Files, Split, given, in_coco_root
 from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown, draw_mask
@@ -40,6 +41,7 @@ class Data:
         height: of what the network sees, in pixels.
         width: of what the network sees, in pixels.
         channels: 3 for RGB, 1 for grey.
+        resize: `stretch` to that size, or `letterbox`: keep the proportions, with black, which counts nowhere, around.
         overlap: `max_index`: the higher class wins a pixel. `smallest_on_top`, `last_on_top`: that object.
         crowds: crowd regions as `foreground`, as `void` (count nowhere), or `drop` (background).
         unknown_category: an annotation whose category the file does not list, as `background`, `void` or `error`.
@@ -64,6 +66,7 @@ class Data:
     height: int = 224
     width: int = 224
     channels: Literal[1, 3] = 3
+    resize: Resize = "stretch"
     overlap: Overlap = "max_index"
     crowds: Crowds = "foreground"
     unknown_category: Unknown = "background"
@@ -140,18 +143,17 @@ class Samples:
     def image(self, position: int) -> UInt8[np.ndarray, "height width channels"]:
         """The image at a position of the index, at the target size."""
         path = self.files.images / self.index.file_name(position)
-        target = (self.data.height, self.data.width)
-        return read_image(path, stored=self.full_size(position), target=target, channels=self.data.channels)
+        return read_image(path, placement=self.placement(position), channels=self.data.channels)
 
     def mask(self, position: int) -> UInt8[np.ndarray, "height width"]:
         """The mask at a position of the index, at the target size."""
         annotations = self.index.annotations(position)
-        target = (self.data.height, self.data.width)
-        return draw_mask(annotations, self.lookup, self.data.rules, self.full_size(position), target)
+        return draw_mask(annotations, self.lookup, self.data.rules, self.placement(position))
 
-    def full_size(self, position: int) -> tuple[int, int]:
-        """(height, width) of the image's file, by the JSON."""
-        return int(self.index.image_height[position]), int(self.index.image_width[position])
+    def placement(self, position: int) -> Placement:
+        """Where the image, of the size that the JSON says, lies in what the network sees."""
+        full = int(self.index.image_height[position]), int(self.index.image_width[position])
+        return place(full, (self.data.height, self.data.width), self.data.resize)
 
     def sample(self, image: np.ndarray, mask: np.ndarray, image_id: int, fault: str = "") -> Sample:
         text = np.zeros(FAULT_BYTES, np.uint8)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxseg.data.coco import DataError
+from jaxseg.data.geometry import place
 from jaxseg.data.images import read_image
 
 STORED, TARGET = (61, 83), (20, 30)
@@ -41,7 +42,7 @@ def put(path: Path, picture: Image.Image, **options: object) -> Path:
 def read(
     path: Path, channels: int = 3, stored: tuple[int, int] = STORED, target: tuple[int, int] = TARGET
 ) -> np.ndarray:
-    return read_image(path, stored=stored, target=target, channels=channels)
+    return read_image(path, placement=place(stored, target, "stretch"), channels=channels)
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

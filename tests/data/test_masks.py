@@ -10,6 +10,7 @@ from mask_pieces import FAITHFUL, FULL, cat, dog, drawn, region
 
 from jaxseg.data.classes import choose_classes
 from jaxseg.data.coco import DataError, build
+from jaxseg.data.geometry import place
 from jaxseg.data.masks import draw_mask
 from jaxseg.data.samples import Data, open_split
 
@@ -133,7 +134,7 @@ def test_binary_masks_hold_ones() -> None:
     """Class indices, never 0 and 255: 255 is void."""
     index = build(content([image(1)], THREE), Path("x.json"), "")
     lookup = choose_classes(index, None, "binary").lookup(index)
-    mask = draw_mask(index.annotations(0), lookup, FAITHFUL, FULL, FULL)
+    mask = draw_mask(index.annotations(0), lookup, FAITHFUL, place(FULL, FULL, "stretch"))
     assert np.array_equal(mask, (LEFT | RIGHT | SMALL).astype(np.uint8))
 
 

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from jaxseg.data.classes import choose_classes
 from jaxseg.data.coco import read_index
+from jaxseg.data.geometry import place
 from jaxseg.data.images import read_image
 from jaxseg.data.masks import draw_mask, reduce_mask
 
@@ -120,8 +121,8 @@ def test_scaled_outlines_are_the_originals_masks_on_real_photographs(coco_dev: P
         sizes = (entry["height"], entry["width"]), (224, 224)
         expected, decided = original(own, *sizes, class_of)
         held = list(index.annotations(position))
-        exact = draw_mask(held, lookup, FAITHFUL, *sizes)
-        scaled = draw_mask(held, lookup, FAITHFUL._replace(rasterize="target"), *sizes)
+        exact = draw_mask(held, lookup, FAITHFUL, place(*sizes, "stretch"))
+        scaled = draw_mask(held, lookup, FAITHFUL._replace(rasterize="target"), place(*sizes, "stretch"))
         assert np.array_equal(exact[decided], expected[decided])
         scores.append(iou(scaled, expected))
     print(f"IoU with the original's masks on {len(scores)} images: mean {np.mean(scores):.4f}, worst {min(scores):.4f}")
@@ -140,7 +141,7 @@ def test_the_image_and_its_mask_keep_together(tmp_path: Path, factor: int) -> No
     rows, columns = np.mgrid[: full[0], : full[1]]
     mask = np.hypot(rows - 12, (columns - 35) * 0.7) < 9
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
-    picture = read_image(tmp_path / "mask.png", stored=full, target=target, channels=1)[..., 0]
+    picture = read_image(tmp_path / "mask.png", placement=place(full, target, "stretch"), channels=1)[..., 0]
     decided = np.abs(picture - 127.5) > 1.5  # the picture holds whole greys
     assert np.array_equal(drawn([cat(mask)], full, target)[decided], (picture > 127)[decided])
 
@@ -152,7 +153,7 @@ def test_reduced_jpegs_keep_to_their_masks(tmp_path: Path, full: tuple[int, int]
     rows, columns = np.mgrid[: full[0], : full[1]]
     mask = np.hypot((rows / full[0] - 0.8) * 3, (columns / full[1] - 0.75) * 2) < 0.4
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.jpg", quality=95)
-    picture = read_image(tmp_path / "mask.jpg", stored=full, target=target, channels=1)[..., 0]
+    picture = read_image(tmp_path / "mask.jpg", placement=place(full, target, "stretch"), channels=1)[..., 0]
     ours = drawn([cat(mask)], full, target)
     for axis, size in enumerate(target):
         middles = (np.arange(full[axis]) + 0.5) * size / full[axis]

@@ -1,0 +1,47 @@
+"""Where a picture lies in the frame that the network sees."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+Resize = Literal["stretch", "letterbox"]
+
+
+class Placement(NamedTuple):
+    """A picture of `full` size, scaled to `inner` size, its top left corner at `corner` of a `target`; (rows, columns).
+
+    The centre of picture pixel (y, x) lies at `corner + (y + 0.5, x + 0.5) * inner / full`, for the image and its mask
+    alike.
+    """
+
+    full: tuple[int, int]
+    inner: tuple[int, int]
+    corner: tuple[int, int]
+    target: tuple[int, int]
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The rows and columns of the target that the picture fills."""
+        (top, left), (height, width) = self.corner, self.inner
+        return slice(top, top + height), slice(left, left + width)
+
+
+def place(full: tuple[int, int], target: tuple[int, int], resize: Resize) -> Placement:
+    """`stretch` fills the target; `letterbox` keeps the proportions, and is centred."""
+    if resize == "stretch":
+        return Placement(full, target, (0, 0), target)
+    scale = min(target[0] / full[0], target[1] / full[1])
+    height, width = (max(1, min(room, round(side * scale))) for side, room in zip(full, target, strict=True))
+    return Placement(full, (height, width), ((target[0] - height) // 2, (target[1] - width) // 2), target)
+
+
+def framed(
+    inner: Shaped[np.ndarray, "_ _ ..."], placement: Placement, fill: int
+) -> Shaped[np.ndarray, "height width ..."]:
+    """The scaled picture in its frame, with `fill` around it."""
+    if placement.inner == placement.target:
+        return inner
+    frame = np.full((*placement.target, *inner.shape[2:]), fill, inner.dtype)
+    frame[placement.window] = inner
+    return frame
