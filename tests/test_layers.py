@@ -34,7 +34,7 @@ ORDER = (
     ("plots",),
     ("sheets", "diagram"),
     ("run",),
-    ("logs", "tensors_file"),
+    ("logs", "tensors_file", "page"),
     ("config",),
     ("loop", "predictor"),
     ("foreign",),

@@ -1,0 +1,130 @@
+"""Self-contained HTML pages: headings, paragraphs, tables and pictures, with nothing fetched from elsewhere."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.figure import Figure
+from PIL import Image
+
+from jaxseg.run import write_whole
+
+STYLE = """
+:root { --ink: #1d2129; --faint: #667085; --line: #e4e7ec; --paper: #fff; --band: #f7f8fa; --accent: #2f78d4; }
+* { box-sizing: border-box; }
+body { margin: 0; color: var(--ink); background: var(--band); font: 15px/1.5 system-ui, "Segoe UI", sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 64px; }
+h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -.01em; overflow-wrap: anywhere; }
+h2 { font-size: 18px; margin: 0 0 10px; }
+p { margin: 6px 0; max-width: 78ch; overflow-wrap: anywhere; }
+.faint, figcaption { color: var(--faint); font-size: 13px; }
+section { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px;
+  margin-top: 18px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin-top: 18px; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
+.tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; letter-spacing: -.02em; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 14px; width: 100%; }
+th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
+  overflow-wrap: anywhere; }
+th { color: var(--faint); font-weight: 600; font-size: 13px; overflow-wrap: normal; }
+td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 16px; }
+.pictures.wide { grid-template-columns: 1fr; }
+figure { margin: 0; }
+figure img { width: 100%; height: auto; display: block; border-radius: 6px; }
+figcaption { margin-top: 5px; overflow-wrap: anywhere; }
+@media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
+"""
+
+
+class Html(str):
+    """Markup; any other text is escaped where it enters a page."""
+
+    __slots__ = ()
+
+
+def escaped(text: object) -> Html:
+    """Text as markup; `Html` passes as it is."""
+    return text if isinstance(text, Html) else Html(html.escape(str(text)))
+
+
+def paragraph(text: object, *, faint: bool = False) -> Html:
+    """A paragraph."""
+    return Html(f"<p{' class=faint' if faint else ''}>{escaped(text)}</p>")
+
+
+def tiles(entries: Sequence[tuple[str, str, str]]) -> Html:
+    """The numbers that matter, large: (name, value, a faint remark) each."""
+    cells = (
+        f'<div class="tile"><span class="faint">{escaped(name)}</span><b>{escaped(value)}</b>'
+        f'<span class="faint">{escaped(remark)}</span></div>'
+        for name, value, remark in entries
+    )
+    return Html(f'<div class="tiles">{"".join(cells)}</div>')
+
+
+def table(headings: Sequence[object], rows: Sequence[Sequence[object]], *, text_columns: int = 1) -> Html:
+    """A table, of which the first `text_columns` hold text and the others numbers, set to the right."""
+
+    def row(tag: str, cells: Sequence[object]) -> str:
+        kinds = (' class="number"' if place >= text_columns else "" for place in range(len(cells)))
+        return "<tr>" + "".join(f"<{tag}{k}>{escaped(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
+
+    body = "".join(row("td", cells) for cells in rows)
+    return Html(f'<div class="scroll"><table><thead>{row("th", headings)}</thead><tbody>{body}</tbody></table></div>')
+
+
+def photograph(image: UInt8[np.ndarray, "height width 3"], caption: object = "") -> Html:
+    """A picture as JPEG, for what was a photograph."""
+    return embedded(Image.fromarray(image), "JPEG", caption, quality=85)
+
+
+def drawing(image: UInt8[np.ndarray, "height width 3"], caption: object = "") -> Html:
+    """A picture as PNG, for what has sharp edges and few colours."""
+    return embedded(Image.fromarray(image), "PNG", caption)
+
+
+def embedded(image: Image.Image, form: str, caption: object, **settings: int) -> Html:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **settings)
+    return _figure(buffer.getvalue(), f"image/{form.lower()}", caption)
+
+
+def plot(figure: Figure, caption: object = "") -> Html:
+    """A matplotlib figure as SVG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
+    return _figure(buffer.getvalue(), "image/svg+xml", caption)
+
+
+def pictures(figures: Sequence[Html], *, wide: bool = False) -> Html:
+    """Figures in a grid; `wide`: one below the other."""
+    return Html(f'<div class="pictures{" wide" if wide else ""}">{"".join(figures)}</div>')
+
+
+def section(heading: str, *blocks: Html) -> Html:
+    """A titled part of a page."""
+    return Html(f"<section><h2>{escaped(heading)}</h2>{''.join(blocks)}</section>")
+
+
+def write_page(path: Path, title: str, subtitle: str, *blocks: Html) -> None:
+    """The page as one file, whole or not at all."""
+    text = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escaped(title)}</title><style>{STYLE}</style></head><body><main>"
+        f'<h1>{escaped(title)}</h1><p class="faint">{escaped(subtitle)}</p>{"".join(blocks)}</main></body></html>\n'
+    )
+    write_whole(path, lambda file: file.write_text(text, encoding="utf-8", errors="replace"))
+
+
+def _figure(content: bytes, kind: str, caption: object) -> Html:
+    encoded = base64.b64encode(content).decode()
+    alt = html.escape(str(caption), quote=True)
+    text = f"<figcaption>{escaped(caption)}</figcaption>" if caption else ""
+    return Html(f'<figure><img alt="{alt}" src="data:{kind};base64,{encoded}">{text}</figure>')
