@@ -9,6 +9,10 @@ class InputError(ValueError):
     """What was given can't be used; the message says what was expected, what was found, where, and what to do."""
 
 
+class DataError(InputError):
+    """The data set can't be used as it is; the message says where it is wrong and what to do."""
+
+
 @contextmanager
 def told_plainly() -> Iterator[None]:
     """For the commands: an InputError becomes its message and exit status 2."""

@@ -9,7 +9,7 @@ ORDER = (
     ("losses", "metrics", "optim"),
     ("models.unet",),
     ("models.table", "onnx_graph", "torch_source"),
-    ("data.segmentations",),
+    ("data.segmentations", "data.stream"),
     ("data.coco",),
     ("data.geometry",),
     ("data.classes", "data.masks", "data.images", "data.layout"),

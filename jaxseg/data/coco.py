@@ -11,11 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, UInt8
 
 from jaxseg.data.segmentations import BAD, POLYGON, RLE, Parts
-from jaxseg.errors import InputError
-
-
-class DataError(InputError):
-    """The data set can't be used as it is; the message says where it is wrong and what to do."""
+from jaxseg.errors import DataError
 
 
 class Annotation(NamedTuple):
