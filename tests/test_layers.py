@@ -12,6 +12,7 @@ ORDER = (
     ("data.segmentations", "data.stream"),
     ("data.coco",),
     ("data.geometry",),
+    ("data.headers",),
     ("data.classes", "data.masks", "data.images", "data.layout"),
     ("data.textures",),
     ("data.things",),

@@ -5,7 +5,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from jaxseg.data.coco import DataError
+
 Resize = Literal["stretch", "letterbox"]
+
+MAX_PIXELS = 2**27
+"""Of one picture: 134 million, about half a GB when decoded. Larger ones are refused before anything is decoded."""
 
 
 class Placement(NamedTuple):
@@ -45,3 +50,12 @@ def framed(
     frame = np.full((*placement.target, *inner.shape[2:]), fill, inner.dtype)
     frame[placement.window] = inner
     return frame
+
+
+def check_pixels(full: tuple[int, int], what: str) -> None:
+    """Raise a DataError if a picture of this (height, width) has more than MAX_PIXELS."""
+    if full[0] * full[1] > MAX_PIXELS:
+        raise DataError(
+            f"{what} is {full[0]} x {full[1]} (height x width): more than the {MAX_PIXELS} pixels that are decoded. "
+            "If that is its real size, cut it into tiles."
+        )

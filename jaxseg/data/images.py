@@ -4,45 +4,81 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageFile
 
 from jaxseg.data.coco import DataError
-from jaxseg.data.geometry import Placement, framed
+from jaxseg.data.geometry import Placement, check_pixels, framed
+from jaxseg.data.headers import opened
+
+ORIENTATION = 0x0112  # EXIF's tag
 
 
 def read_image(path: Path, *, placement: Placement, channels: int) -> UInt8[np.ndarray, "height width channels"]:
     """An image scaled, antialiased, and placed in its frame, with black around it where it is letterboxed.
 
-    JPEGs are decoded at a reduced scale where that suffices. Every mode becomes RGB, or grey for one channel.
-    EXIF rotation is not applied: COCO's masks belong to the pixels as they are stored.
+    JPEGs are decoded at a reduced scale where that suffices. Every mode becomes RGB, or grey for one channel; of
+    transparent images the colours as they are stored. EXIF rotation is not applied: COCO's masks belong to the pixels
+    as they are stored. Of several frames the first is read.
 
     Raises:
         DataError: if the file is missing or broken, or its size is not the `full` one that the JSON says.
     """
-    try:
-        with Image.open(path) as image:
-            if (image.height, image.width) != placement.full:
-                raise DataError(
-                    f"{path} is {image.height} x {image.width} (height x width), its entry in the JSON says "
-                    f"{placement.full[0]} x {placement.full[1]}: the masks would not fit. Was it resized or rotated?"
-                )
-            mode = "RGB" if channels == 3 else "L"
-            size = (placement.inner[1], placement.inner[0])
-            # A reduced JPEG is rounded up to whole pixels; `box` is the part of it that the image fills.
-            reduced = image.draft(mode, size)
-            box = reduced[1] if reduced else None
-            pixels = to_mode(image, mode).resize(size, Image.Resampling.BILINEAR, box)
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:  # Pillow's decoders raise almost anything on a broken file
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error
-        raise DataError(f"{path} can't be read as an image: {reason}.") from error
-    return framed(np.asarray(pixels).reshape(*placement.inner, channels), placement, fill=0)
+    check_pixels(placement.full, f"{path}, by its entry in the JSON,")
+    with opened(path) as image:
+        check_size(image, path, placement.full)
+        pixels = np.asarray(scaled(image, placement, "RGB" if channels == 3 else "L"))
+    return framed(pixels.reshape(*placement.inner, channels), placement, fill=0)
+
+
+def check_size(image: ImageFile.ImageFile, path: Path, full: tuple[int, int]) -> None:
+    """Raise a DataError, with the likely reason, if the image has another size than its entry in the JSON."""
+    height, width = image.height, image.width
+    if (height, width) == full:
+        return
+    hint = "Was it resized or rotated?"
+    if (width, height) == full:
+        turned = image.getexif().get(ORIENTATION, 1)
+        hint = (
+            f"Height and width are exchanged, and its EXIF orientation {turned} turns it for display: the masks were "
+            f"drawn on the turned image. Turn its pixels for good: mogrify -auto-orient {path}"
+            if turned in (5, 6, 7, 8)
+            else "Height and width are exchanged: was the image rotated, or did the exporter confuse them?"
+        )
+    raise DataError(
+        f"{path} is {height} x {width} (height x width), its entry in the JSON says {full[0]} x {full[1]}: "
+        f"the masks would not fit. {hint}"
+    )
+
+
+def scaled(image: ImageFile.ImageFile, placement: Placement, mode: str) -> Image.Image:
+    """The image at the placement's inner size, in RGB or L."""
+    size = (placement.inner[1], placement.inner[0])
+    working = "L" if image.mode == "L" else mode  # grey stays grey until it is small
+    box = None
+    if reduced := image.draft(working, size):
+        box = reduced[1]  # a reduced JPEG is rounded up to whole pixels; this is the part of it that the image fills
+    if image.mode[0] in "IF":
+        return grey(image.convert("I") if image.mode[0] == "I" else image, size).convert(mode)
+    return to_mode(image, working).resize(size, Image.Resampling.BILINEAR, box).convert(mode)
+
+
+def grey(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """16-bit or floating greys to 8 bits, scaled, not cut. Floats are 0 to 1, or 0 to 255 if any is above 1."""
+    values = np.nan_to_num(np.asarray(image.convert("F").resize(size, Image.Resampling.BILINEAR)))
+    if image.mode == "I":
+        values = values / 257
+    elif values.max() <= 1:
+        values = values * 255
+    return Image.fromarray((np.clip(values, 0, 255) + 0.5).astype(np.uint8))
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """RGB or L, 8 bits; 16-bit greys are scaled, not cut; transparency is left out."""
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.float32) / 257
-        return Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8)).convert(mode)
+    """RGB or L, 8 bits; transparency is left out."""
+    if image.mode == mode:
+        return image
+    if image.mode == "LAB":
+        from PIL import ImageCms  # Pillow may have been built without it
+
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, rgb, "LAB", "RGB")) or image
     return (image.convert("RGBA") if image.mode == "P" else image).convert(mode)

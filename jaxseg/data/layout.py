@@ -1,5 +1,6 @@
 """Where the annotations and images of a data set lie."""
 
+import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -56,6 +57,24 @@ def given(json: Path, images: Path | None, split: Split) -> Files:
     if not folder.is_dir():
         raise DataError(f"data.{split}_images {folder} is not a folder. Give the folder that holds the images.")
     return Files(json, folder)
+
+
+def image_path(folder: Path, name: str) -> Path:
+    """The file of an image; `name` comes from the JSON, and must not lead out of the folder.
+
+    Links in the folder are followed: whoever put them there had the right to.
+
+    Raises:
+        DataError: for a name that is empty, holds a NUL, or leaves the folder.
+    """
+    base = os.path.join(os.path.abspath(folder), "")
+    whole = os.path.abspath(os.path.join(base, name)) if "\0" not in name else ""
+    if not whole.startswith(base) or whole == base:
+        raise DataError(
+            f"The file name {name!r} leaves the images folder {folder} or names no file in it: file names are "
+            "relative to that folder. Mend the JSON, or give another folder by data.train_images and the like."
+        )
+    return folder / whole.removeprefix(base)
 
 
 def by_layout(json: Path) -> Path | None:

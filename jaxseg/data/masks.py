@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from jaxseg.arrays import VOID
 from jaxseg.data.coco import Annotation
-from jaxseg.data.geometry import Placement, framed
+from jaxseg.data.geometry import Placement, check_pixels, framed
 
 Overlap = Literal["max_index", "smallest_on_top", "last_on_top"]
 Crowds = Literal["foreground", "void", "drop"]
@@ -36,7 +36,11 @@ def draw_mask(
     """Class indices of one image's annotations, placed as the image is; void around it where it is letterboxed.
 
     `lookup` gives the class of each category, 0 for those not drawn. Void is painted first, so objects stand on it.
+
+    Raises:
+        DataError: for an image of absurd size.
     """
+    check_pixels(placement.full, "An image, by its entry in the JSON,")
     regions = []
     for annotation in annotations:
         label = label_of(annotation, lookup, rules)

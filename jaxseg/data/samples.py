@@ -13,7 +13,7 @@ from jaxseg.data.classes import ClassTable, Mode, choose_classes, images_with
 from jaxseg.data.coco import CocoIndex, DataError, read_index
 from jaxseg.data.geometry import Placement, Resize, place
 from jaxseg.data.images import read_image
-from jaxseg.data.layout import Files, Split, given, in_coco_root
+from jaxseg.data.layout import Files, Split, given, image_path, in_coco_root
 from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown, draw_mask
 from jaxseg.data.sample import sample_root
 
@@ -142,7 +142,7 @@ class Samples:
 
     def image(self, position: int) -> UInt8[np.ndarray, "height width channels"]:
         """The image at a position of the index, at the target size."""
-        path = self.files.images / self.index.file_name(position)
+        path = image_path(self.files.images, self.index.file_name(position))
         return read_image(path, placement=self.placement(position), channels=self.data.channels)
 
     def mask(self, position: int) -> UInt8[np.ndarray, "height width"]:

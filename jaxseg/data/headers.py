@@ -1,0 +1,82 @@
+"""Image files, opened to their header: nothing is decoded yet, and what should not be is refused."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import BinaryIO
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from jaxseg.data.coco import DataError
+from jaxseg.data.geometry import check_pixels
+
+READERS = {
+    "JPEG": JpegImagePlugin,
+    "PNG": PngImagePlugin,
+    "WEBP": WebPImagePlugin,
+    "TIFF": TiffImagePlugin,
+    "BMP": BmpImagePlugin,
+    "GIF": GifImagePlugin,
+    "JPEG2000": Jpeg2KImagePlugin,
+    "AVIF": AvifImagePlugin,
+    "PPM": PpmImagePlugin,
+}
+"""The formats that are read; to import a reader registers it."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The image of a file, its first frame, not decoded.
+
+    Raises:
+        DataError: if it is missing, no regular file (a pipe would wait for ever), empty, in none of the formats of
+            READERS, or too large; and for whatever Pillow raises on a broken file, here or in the `with` block.
+    """
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise unreadable(path, "it is a folder" if S_ISDIR(status.st_mode) else "it is no regular file")
+        if not status.st_size:
+            raise unreadable(path, "the file is empty")
+        with path.open("rb") as file, read_header(file, path) as image:
+            check_pixels((image.height, image.width), str(path))
+            yield image
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise almost anything on a broken file
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise unreadable(path, reason) from error
+
+
+def unreadable(path: Path, reason: object) -> DataError:
+    return DataError(f"{path} can't be read as an image: {reason}.")
+
+
+def read_header(file: BinaryIO, path: Path) -> ImageFile.ImageFile:
+    """As `Image.open`, without its warnings and its limit, which are settings of the whole process, and its formats
+    that run other programs.
+    """
+    start = file.read(16)
+    for name in READERS:
+        reader, accepts = Image.OPEN[name]
+        if accepts is not None and accepts(start) is True:
+            file.seek(0)
+            try:
+                return reader(file, str(path))  # pyright: ignore[reportArgumentType]
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue
+    raise unreadable(path, f"it is none of {', '.join(READERS)}")
