@@ -1,11 +1,11 @@
 """Confusion counts, and the scores computed from them."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Int32, Int64, UInt8
+from jaxtyping import Array, Bool, Float, Float64, Int, Int32, Int64, Real, UInt8
 
 
 def predict_classes(
@@ -30,11 +30,64 @@ def confusion(
     return jnp.bincount(cell.ravel(), length=classes * classes + 1)[:-1].reshape(classes, classes)
 
 
-class Scores(NamedTuple):
-    """What a confusion matrix says; NaN where nothing was there to score.
+def count_pairs(
+    truth: UInt8[np.ndarray, "*pixels"], prediction: UInt8[np.ndarray, "*pixels"], classes: int
+) -> Int64[np.ndarray, "classes classes"]:
+    """`confusion` on the host; true labels outside 0..classes-1, such as void, count nowhere."""
+    cell = np.where(truth < classes, truth.astype(np.int32) * classes + prediction, classes * classes)
+    return np.bincount(cell.ravel(), minlength=classes * classes + 1)[:-1].reshape(classes, classes)
 
-    Foreground is every class but 0, taken together: IoU = tp / (tp + fp + fn), Dice = 2 tp / (2 tp + fp + fn).
+
+class Overlap(NamedTuple):
+    """How regions of the truth and of the prediction meet, in pixels; an element for each region.
+
+    The scores are NaN where nothing was there to score.
     """
+
+    both: Real[Any, "*regions"]
+    truth: Real[Any, "*regions"]
+    predicted: Real[Any, "*regions"]
+
+    @property
+    def iou(self) -> Float64[Any, "*regions"]:
+        """Intersection over union, tp / (tp + fp + fn)."""
+        return share(self.both, self.truth + self.predicted - self.both)
+
+    @property
+    def dice(self) -> Float64[Any, "*regions"]:
+        """2 tp / (2 tp + fp + fn), also called F1."""
+        return share(2 * self.both, self.truth + self.predicted)
+
+    @property
+    def precision(self) -> Float64[Any, "*regions"]:
+        """The share of what was predicted that is true; NaN where nothing was predicted."""
+        return share(self.both, self.predicted)
+
+    @property
+    def recall(self) -> Float64[Any, "*regions"]:
+        """The share of what is true that was predicted; NaN where nothing is true."""
+        return share(self.both, self.truth)
+
+
+def share(part: Real[Any, "*counts"], whole: Real[Any, "*counts"]) -> Float64[Any, "*counts"]:
+    """`part / whole`, NaN where the whole is zero."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) != 0)
+
+
+def foreground(counts: Int[np.ndarray, "classes classes"]) -> Overlap:
+    """Every class but 0, taken together: a pixel given another foreground class is still foreground."""
+    counts = np.asarray(counts, np.int64)
+    return Overlap(counts[1:, 1:].sum(), counts[1:].sum(), counts[:, 1:].sum())
+
+
+def per_class(counts: Int[np.ndarray, "classes classes"]) -> Overlap:
+    """Each class against the others, the background first."""
+    counts = np.asarray(counts, np.int64)
+    return Overlap(np.diag(counts), counts.sum(1), counts.sum(0))
+
+
+class Scores(NamedTuple):
+    """What a confusion matrix says; NaN where nothing was there to score."""
 
     iou: float
     dice: float
@@ -46,18 +99,14 @@ class Scores(NamedTuple):
 
 def scores(counts: Int[np.ndarray, "classes classes"]) -> Scores:
     """The scores of integer counts (rows: truth), added over as many batches as there were."""
-    counts = np.asarray(counts, np.int64)
-    total = counts.sum()
-    true_foreground, predicted_foreground = counts[1:].sum(), counts[:, 1:].sum()
-    both = counts[1:, 1:].sum()
-    per_class = np.diag(counts)
+    total, together, apart = np.sum(counts, dtype=np.int64), foreground(counts), per_class(counts)
     return Scores(
-        iou=ratio(both, true_foreground + predicted_foreground - both),
-        dice=ratio(2 * both, true_foreground + predicted_foreground),
-        predicted_share=ratio(predicted_foreground, total),
-        true_share=ratio(true_foreground, total),
-        pixel_accuracy=ratio(per_class.sum(), total),
-        class_iou=tuple(map(ratio, per_class, counts.sum(0) + counts.sum(1) - per_class)),
+        iou=float(together.iou),
+        dice=float(together.dice),
+        predicted_share=float(share(together.predicted, total)),
+        true_share=float(share(together.truth, total)),
+        pixel_accuracy=float(share(apart.both.sum(), total)),
+        class_iou=tuple(map(float, apart.iou)),
     )
 
 
@@ -86,8 +135,3 @@ class Totals(NamedTuple):
     def scores(self) -> Scores:
         """Of all that was added."""
         return scores(self.confusion)
-
-
-def ratio(part: int | np.int64, whole: int | np.int64) -> float:
-    """`part / whole`, NaN when the whole is zero."""
-    return float(part) / float(whole) if whole else math.nan

@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
     ("errors", "arrays"),
-    ("losses", "metrics", "optim"),
+    ("losses", "metrics", "optim", "boundary", "levels", "bootstrap"),
+    ("sweep", "calibration"),
     ("models.unet",),
     ("models.table", "onnx_graph", "torch_source"),
     ("data.segmentations", "data.stream"),

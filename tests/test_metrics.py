@@ -5,9 +5,10 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from jaxseg.arrays import VOID
-from jaxseg.metrics import Totals, confusion, predict_classes, scores
+from jaxseg.metrics import Totals, confusion, count_pairs, foreground, per_class, predict_classes, scores
 
 
 def counted(truth, prediction, valid, classes: int) -> np.ndarray:
@@ -36,6 +37,33 @@ def random_masks(seed: int, classes: int, size: tuple[int, ...] = (3, 17, 23)):
 def test_confusion_is_what_counting_gives(classes):
     truth, prediction, valid = random_masks(classes, classes)
     np.testing.assert_array_equal(count(truth, prediction, valid, classes), counted(truth, prediction, valid, classes))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 81, 254])
+def test_the_host_counts_what_the_device_counts(classes):
+    truth, prediction, _ = random_masks(classes, classes)
+    np.testing.assert_array_equal(count_pairs(truth, prediction, classes), count(truth, prediction, classes=classes))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_scores_are_those_of_scikit_learn(classes):
+    truth, prediction, valid = random_masks(classes, classes)
+    table = count(truth, prediction, valid, classes)
+    ours, true, predicted = per_class(table), truth[valid], prediction[valid]
+    np.testing.assert_array_equal(table, sklearn.metrics.confusion_matrix(true, predicted))
+    precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(true, predicted)
+    np.testing.assert_allclose(ours.precision, precision)
+    np.testing.assert_allclose(ours.recall, recall)
+    np.testing.assert_allclose(ours.dice, f1)
+    np.testing.assert_allclose(ours.iou, sklearn.metrics.jaccard_score(true, predicted, average=None))
+    assert float(foreground(table).iou) == sklearn.metrics.jaccard_score(true > 0, predicted > 0)
+    assert scores(table).pixel_accuracy == sklearn.metrics.accuracy_score(true, predicted)
+
+
+def test_precision_and_recall_of_what_was_not_there_are_nan():
+    found = per_class(np.asarray([[5, 2, 0], [0, 0, 0], [1, 0, 0]]))  # class 1 is invented, class 2 missed
+    np.testing.assert_array_equal(found.precision, [5 / 6, 0, np.nan])
+    np.testing.assert_array_equal(found.recall, [5 / 7, np.nan, 0])
 
 
 def test_confusion_of_a_mask_made_by_hand():
