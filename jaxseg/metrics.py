@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Float64, Int, Int32, Int64, Real, UInt8
+from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Int32, Int64, Real, UInt8
 
 
 def predict_classes(
@@ -15,6 +15,15 @@ def predict_classes(
     if logits.shape[-1] == 1:
         return (logits[..., 0] > math.log(threshold / (1 - threshold))).astype(jnp.uint8)
     return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+
+def decide(
+    probabilities: Float32[np.ndarray, "*batch height width outputs"], threshold: float
+) -> UInt8[np.ndarray, "*batch height width"]:
+    """Probabilities to class indices, on the host: above `threshold` for one output, the most probable of several."""
+    if probabilities.shape[-1] == 1:
+        return (probabilities[..., 0] > threshold).astype(np.uint8)
+    return probabilities.argmax(-1).astype(np.uint8)
 
 
 def confusion(

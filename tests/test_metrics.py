@@ -2,13 +2,14 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.metrics
 
 from jaxseg.arrays import VOID
-from jaxseg.metrics import Totals, confusion, count_pairs, foreground, per_class, predict_classes, scores
+from jaxseg.metrics import Totals, confusion, count_pairs, decide, foreground, per_class, predict_classes, scores
 
 
 def counted(truth, prediction, valid, classes: int) -> np.ndarray:
@@ -174,3 +175,12 @@ def test_one_logit_is_foreground_where_its_sigmoid_is_above_the_threshold(thresh
 def test_of_several_logits_the_largest_wins():
     logits = np.random.default_rng(1).normal(size=(2, 8, 8, 5)).astype(np.float32)
     np.testing.assert_array_equal(predict_classes(jnp.asarray(logits)), logits.argmax(-1))
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_the_host_decides_as_the_device_does(outputs):
+    logits = np.random.default_rng(2).normal(scale=2, size=(2, 8, 9, outputs)).astype(np.float32)
+    some = jnp.asarray(logits)
+    probabilities = np.asarray(1 / (1 + jnp.exp(-some)) if outputs == 1 else jax.nn.softmax(some))
+    for threshold in (0.25, 0.7):
+        np.testing.assert_array_equal(decide(probabilities, threshold), predict_classes(some, threshold))
