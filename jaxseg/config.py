@@ -120,7 +120,7 @@ def decode(value: Any, hint: Any) -> Any:
     if isinstance(value, dict):
         return from_json(value)
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(decode(item, None) for item in value)
     if isinstance(value, str) and (hint is Path or Path in typing.get_args(hint)):
         return Path(value)
     return value

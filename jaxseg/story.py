@@ -18,8 +18,8 @@ def introduce(config: Config, folder: RunFolder, train: Samples, val: Samples, l
     """The first lines: what data, which classes, what network, on what, to where."""
     where = "the embedded sample, since no data.root is given" if config.data.uses_sample else "as given"
     print(f"Data ({where}): {train.files.json}")
-    names = ", ".join(f"{i} {name}" for i, name in enumerate(train.table.names))
-    print(f"{len(train)} training and {len(val)} validation images; classes: {names}")
+    classes = train.table.told(train.index)
+    print(f"{len(train)} training and {len(val)} validation images; classes: {classes}")
     for samples in (train, val):
         for line in samples.index.warnings():
             print(f"warning: {line}")

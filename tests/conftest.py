@@ -43,6 +43,12 @@ def coco_dev() -> Path:
     return at_hand("coco-dev")
 
 
+@pytest.fixture(scope="session")
+def facade() -> Path:
+    """200 real street photographs, two of whose categories have one name, one of them with id 0."""
+    return at_hand("facade")
+
+
 def at_hand(name: str) -> Path:
     path = SHARED / name
     if not path.exists():

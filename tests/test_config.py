@@ -44,6 +44,15 @@ def test_paths_and_nothing_survive_json() -> None:
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
+def test_merged_classes_survive_json_and_the_command_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "import jaxseg\nconfig = jaxseg.Config(jaxseg.Data(merge=(('pet', 'cat', 'dog'),)))\n")
+    words = ["--config", str(path), "--data.merge", "road", "car", "toy car", "--data.merge", "x", "bus"]
+    settings = parse(Arguments, "test", [*words, "--data.classes", "pet", "road", "x"]).settings
+    assert settings.data.merge == (("pet", "cat", "dog"), ("road", "car", "toy car"), ("x", "bus"))
+    assert settings.data.classes == ("pet", "road", "x")
+    assert from_json(json.loads(json.dumps(to_json(settings)))) == settings
+
+
 def test_json_builds_only_our_classes() -> None:
     with pytest.raises(InputError, match="found 'Popen'"):
         from_json({"class": "Popen", "args": ["touch", "x"]})

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypedDict, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
+from tyro.conf import UseAppendAction
 
 from jaxseg.arrays import VOID
-from jaxseg.data.classes import ClassTable, Mode, choose_classes, images_with
+from jaxseg.data.classes import ClassTable, Merge, Mode, choose_classes, images_with
 from jaxseg.data.coco import CocoIndex, DataError, read_index
 from jaxseg.data.geometry import Placement, Resize, place
 from jaxseg.data.images import read_image
@@ -36,7 +37,10 @@ class Data:
         val_fraction: this share of the training file's images becomes the validation split.
         test_fraction: this share of the training file's images becomes the test split.
         split_seed: which images those are.
-        classes: category names, in the order of their class indices; None: all categories, and every image.
+        classes: names of categories or supercategories, in the order of their class indices; None: all categories, and
+            every image.
+        merge: several categories as one class: its name, then those of its categories or supercategories; in a file
+            `merge=(("pet", "cat", "dog"), ("road", "car", "bus"))`.
         mode: `binary`: any chosen class against the rest. `multiclass`: told apart.
         height: of what the network sees, in pixels.
         width: of what the network sees, in pixels.
@@ -62,6 +66,7 @@ class Data:
     test_fraction: float = 0.0
     split_seed: int = 0
     classes: tuple[str, ...] | None = None
+    merge: Annotated[Merge, UseAppendAction] = ()
     mode: Mode = "binary"
     height: int = 224
     width: int = 224
@@ -76,12 +81,14 @@ class Data:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        """A config file may write paths as text and classes as a list."""
+        """A config file may write paths as text, and classes as lists."""
         for name, value in vars(self).items():
             if isinstance(value, str) and name.endswith(PATHS):
                 object.__setattr__(self, name, Path(value))
         if isinstance(self.classes, list):
             object.__setattr__(self, "classes", tuple(self.classes))
+        rows = tuple(tuple(row) if isinstance(row, list) else row for row in self.merge)
+        object.__setattr__(self, "merge", rows)
 
     @property
     def uses_sample(self) -> bool:
@@ -174,7 +181,7 @@ def open_split(
     check_settings(data)
     files, part = locate(data, split)
     index = read_index(files.json)
-    table = table or choose_classes(index, data.classes, data.mode)
+    table = table or choose_classes(index, data.classes, data.mode, data.merge)
     check_categories(index, table, data)
     positions = np.arange(len(index)) if data.classes is None else images_with(index, table)
     if part is not None:
@@ -195,6 +202,8 @@ def check_settings(data: Data) -> None:
             raise DataError(f"data.{name} is {value!r}: expected {' or '.join(map(repr, choices))}.")
     if isinstance(data.classes, str):
         raise DataError(f"data.classes is the text {data.classes!r}: one class is written ({data.classes!r},).")
+    if any(isinstance(row, str) for row in data.merge):
+        raise DataError(f"data.merge is {data.merge!r}: one merged class is written (('pet', 'cat', 'dog'),).")
     least = {"height": 1, "width": 1, "threads": 0, "workers": 0, "split_seed": 0}
     for name, bound in least.items():
         if getattr(data, name) < bound:

@@ -181,6 +181,11 @@ def test_without_a_data_set_the_sample_is_used() -> None:
         ("channels", 4, "data.channels is 4: expected 1 or 3."),
         ("on_error", "ignore", "data.on_error is 'ignore': expected 'raise' or 'skip'."),
         ("classes", "laptop", "data.classes is the text 'laptop': one class is written ('laptop',)."),
+        (
+            "merge",
+            ("pet", "cat", "dog"),
+            "data.merge is ('pet', 'cat', 'dog'): one merged class is written (('pet', 'cat', 'dog'),).",
+        ),
         ("height", 0, "data.height is 0: expected at least 1."),
         ("width", -224, "data.width is -224: expected at least 1."),
         ("threads", -1, "data.threads is -1: expected at least 0."),
@@ -190,3 +195,13 @@ def test_without_a_data_set_the_sample_is_used() -> None:
 )
 def test_a_wrong_setting_is_said(name: str, value: Any, message: str) -> None:
     assert refuse(unchecked(**{name: value})) == message
+
+
+def test_merged_classes_are_drawn_as_one(root: Path) -> None:
+    """And validation, whose table is training's, draws them as training does."""
+    data = Data(root=root, classes=("pet", "bird"), merge=(("pet", "dog", "cat"),), mode="multiclass", **SMALL)
+    train = open_split(data, "train")
+    for samples in (train, open_split(data, "val", train.table)):
+        assert len(samples) == len(samples.index)
+        drawn = [int(samples[place]["mask"].max()) for place in range(len(samples))]
+        assert drawn == [1 if n % 3 < 2 else 2 for n in range(len(samples))]
