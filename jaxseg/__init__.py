@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from jaxseg.data.loader import eval_batches, train_batches
     from jaxseg.data.samples import Data, Samples, open_split
     from jaxseg.errors import InputError
+    from jaxseg.foreign import Foreign
     from jaxseg.logs import Logs
     from jaxseg.losses import CrossEntropy
     from jaxseg.models.unet import UNet
     from jaxseg.optim import Adam
-    from jaxseg.predictor import Model, load_model
+    from jaxseg.predictor import Predictor, load
     from jaxseg.pth import read_pth, write_pth
     from jaxseg.tensors_file import read_safetensors, write_safetensors
     from jaxseg.weights import Weights, read_weights, write_weights
@@ -27,9 +28,10 @@ _HOME = {
     "Config": "jaxseg.config",
     "CrossEntropy": "jaxseg.losses",
     "Data": "jaxseg.data.samples",
+    "Foreign": "jaxseg.foreign",
     "InputError": "jaxseg.errors",
     "Logs": "jaxseg.logs",
-    "Model": "jaxseg.predictor",
+    "Predictor": "jaxseg.predictor",
     "Samples": "jaxseg.data.samples",
     "UNet": "jaxseg.models.unet",
     "VOID": "jaxseg.arrays",
@@ -37,8 +39,8 @@ _HOME = {
     "convert": None,
     "eval_batches": "jaxseg.data.loader",
     "export": None,
+    "load": "jaxseg.predictor",
     "load_config": "jaxseg.config",
-    "load_model": "jaxseg.predictor",
     "open_split": "jaxseg.data.samples",
     "read_pth": "jaxseg.pth",
     "read_safetensors": "jaxseg.tensors_file",

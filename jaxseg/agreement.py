@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from jaxseg.errors import InputError
 from jaxseg.metrics import predict_classes
-from jaxseg.predictor import Model
+from jaxseg.weights import Weights
 
 TOLERANCE = 1e-4
 """Of logits, where they are at most 1; in proportion where they are larger."""
@@ -72,9 +72,10 @@ def compare(ours: Outputs, theirs: Outputs) -> Agreement:
     )
 
 
-def reference(model: Model) -> Run:
+def reference(model: Weights) -> Run:
     """What jaxseg itself computes, in float32."""
     network = model.model.clone(dtype="float32")
+    variables = model.variables
     scale, threshold = model.description["scale"], model.description["threshold"]
 
     @jax.jit
@@ -84,7 +85,7 @@ def reference(model: Model) -> Run:
 
     def run(images: np.ndarray) -> Outputs:
         with jax.default_matmul_precision("highest"):
-            logits, masks = map(np.asarray, forward(model.variables, images))
+            logits, masks = map(np.asarray, forward(variables, images))
         return Outputs(probabilities(logits), logits, masks)
 
     return run

@@ -182,7 +182,7 @@ def tell(source: Path, target: Path, weights: Weights) -> None:
         value.size for path, value in weights.leaves.items() if not path.endswith(("/mean", "/var", "/batches"))
     )
     print(
-        f"{source}: U-Net of widths {' '.join(map(str, model.widths))}, {weights.about['channels']} -> "
+        f"{source}: U-Net of widths {' '.join(map(str, model.widths))}, {weights.description['channels']} -> "
         f"{model.out_channels} channels, norm {model.norm}, upsampling {model.up}, {count:,} parameters; "
         f"names: {weights.scheme}"
     )

@@ -19,7 +19,6 @@ from jaxseg.config import from_json
 from jaxseg.data.samples import Data, open_split
 from jaxseg.errors import InputError, told_plainly
 from jaxseg.onnx_graph import onnx_model
-from jaxseg.predictor import Model, load_model
 from jaxseg.program import write_program
 from jaxseg.pth import write_pth
 from jaxseg.run import RunFolder
@@ -27,6 +26,7 @@ from jaxseg.runtimes import run_onnx, run_program, run_torch
 from jaxseg.tensors_file import read_safetensors, write_safetensors
 from jaxseg.torch_source import torch_source
 from jaxseg.torch_weights import to_state_dict
+from jaxseg.weights import Weights, read_weights
 
 Format = Literal["stablehlo", "onnx", "safetensors", "torch"]
 ENDINGS: dict[str, Format] = {".zip": "stablehlo", ".onnx": "onnx", ".safetensors": "safetensors", ".py": "torch"}
@@ -71,7 +71,7 @@ def export_model(
     """
     out = Path(out)
     form = format or form_of(out)
-    model = load_model(run, checkpoint)
+    model = read_weights(run, checkpoint=checkpoint)
     network = f"{type(model.model).__name__} of widths {' '.join(map(str, model.model.widths))}"
     print(f"{run} ({checkpoint} checkpoint): {network}, as {form} to {out}")
     images, source = photographs(RunFolder(Path(run)), model)
@@ -99,7 +99,7 @@ def form_of(out: Path) -> Format:
     return ENDINGS[out.suffix]
 
 
-def photographs(folder: RunFolder, model: Model) -> tuple[UInt8[np.ndarray, "batch height width channels"], str]:
+def photographs(folder: RunFolder, model: Weights) -> tuple[UInt8[np.ndarray, "batch height width channels"], str]:
     """Images to compare on, and where they are from: the run's validation split, else the embedded sample."""
     size = {key: model.description[key] for key in ("height", "width", "channels")}
     try:
@@ -118,7 +118,7 @@ def photographs(folder: RunFolder, model: Model) -> tuple[UInt8[np.ndarray, "bat
 
 
 def prove(
-    form: Format, path: Path, model: Model, images: UInt8[np.ndarray, "batch height width channels"], source: str
+    form: Format, path: Path, model: Weights, images: UInt8[np.ndarray, "batch height width channels"], source: str
 ) -> tuple[Agreement, ...]:
     """Compare on the images, and on another batch and size; print the table.
 
@@ -144,11 +144,11 @@ def prove(
 class Port(NamedTuple):
     """How a form is written, and loaded again."""
 
-    write: Callable[[Path, Model], None]
-    load: Callable[[Path, Model], Run]
+    write: Callable[[Path, Weights], None]
+    load: Callable[[Path, Weights], Run]
 
 
-def metadata(model: Model) -> dict[str, str]:
+def metadata(model: Weights) -> dict[str, str]:
     """What travels with weights, as texts."""
     binary = model.description["mode"] == "binary"
     return {
@@ -158,20 +158,20 @@ def metadata(model: Model) -> dict[str, str]:
     }
 
 
-def write_onnx(path: Path, model: Model) -> None:
-    state = to_state_dict(model.params, model.batch_stats)
+def write_onnx(path: Path, model: Weights) -> None:
+    state = to_state_dict(**model.variables)
     channels = model.description["channels"]
     proto = onnx_model(model.model, state, channels=channels, metadata=metadata(model))
     path.write_bytes(proto.SerializeToString())
 
 
-def write_tensors(path: Path, model: Model) -> None:
-    write_safetensors(path, to_state_dict(model.params, model.batch_stats), {"format": "pt", **metadata(model)})
+def write_tensors(path: Path, model: Weights) -> None:
+    write_safetensors(path, to_state_dict(**model.variables), {"format": "pt", **metadata(model)})
 
 
-def load_tensors(path: Path, model: Model) -> Run:
+def load_tensors(path: Path, model: Weights) -> Run:
     """The tensors, bit for bit; then in PyTorch, in the network of the torch form."""
-    state = to_state_dict(model.params, model.batch_stats)
+    state = to_state_dict(**model.variables)
     found = read_safetensors(path).tensors
     if list(found) != list(state) or any(found[name].tobytes() != state[name].tobytes() for name in state):
         raise InputError(f"{path.name} does not hold the weights that were written.")
@@ -183,10 +183,10 @@ def load_tensors(path: Path, model: Model) -> Run:
     return run_torch(source, weights)
 
 
-def write_torch(path: Path, model: Model) -> None:
+def write_torch(path: Path, model: Weights) -> None:
     if not path.stem.isidentifier():
         raise InputError(f"{path.name} can't be imported: let its name be a Python identifier, such as unet.py.")
-    write_pth(weights_beside(path), to_state_dict(model.params, model.batch_stats))
+    write_pth(weights_beside(path), to_state_dict(**model.variables))
     path.write_text(torch_source(model.model, model.description, weights_beside(path).name), encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Float64, Int, Int32, Int64, Real, UInt8
@@ -15,6 +16,13 @@ def predict_classes(
     if logits.shape[-1] == 1:
         return (logits[..., 0] > math.log(threshold / (1 - threshold))).astype(jnp.uint8)
     return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+
+def class_probabilities(
+    logits: Float[Array, "batch height width channels"],
+) -> Float[Array, "batch height width channels"]:
+    """The sigmoid of one logit, the softmax of several."""
+    return jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.nn.softmax(logits)
 
 
 def decide(

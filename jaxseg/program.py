@@ -6,15 +6,18 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from jaxseg.description import check_outputs, parse_description
+from jaxseg.errors import InputError
+from jaxseg.metrics import class_probabilities
 from jaxseg.models.unet import UNet
-from jaxseg.predictor import Model
+from jaxseg.weights import Weights
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 README = """\
@@ -37,7 +40,40 @@ and the threshold. The program computes in float32, on {platforms}.
 """
 
 
-def write_program(path: Path, model: Model) -> None:
+class Program(NamedTuple):
+    """A program read back: `call(weights, images)` gives probabilities and logits."""
+
+    call: Callable[..., Any]
+    weights: dict[str, np.ndarray]
+    description: dict[str, Any]
+
+
+def read_program(path: Path) -> Program:
+    """What `write_program` wrote, by the lines of its README.
+
+    Raises:
+        InputError: if it is another file, or its program disagrees with its model.json.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read("model.json").decode()
+            weights = dict(np.load(io.BytesIO(archive.read("weights.npz")), allow_pickle=False))
+            program = export.deserialize(bytearray(archive.read("program.bin")))
+    except Exception as error:  # a broken program may raise almost anything
+        raise InputError(f"{path} is no program that jaxseg.export wrote: {error}") from None
+    description = parse_description(text, f"{path}, model.json in it,")
+    check_outputs(program.out_avals[0].shape[-1], description, str(path))
+    if program.in_avals[-1].shape[-1] != description["channels"]:
+        raise InputError(
+            f"{path}: the program takes {program.in_avals[-1].shape[-1]} channels, its model.json says "
+            f"{description['channels']}."
+        )
+    return Program(program.call, weights, description)
+
+
+def write_program(path: Path, model: Weights) -> None:
     """Write the zip; the program takes any batch, and any size that the network takes."""
     weights = flat(model.variables)
     buffer = io.BytesIO()
@@ -53,7 +89,7 @@ def write_program(path: Path, model: Model) -> None:
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
-def exported(model: Model, weights: dict[str, np.ndarray]) -> bytearray:
+def exported(model: Weights, weights: dict[str, np.ndarray]) -> bytearray:
     """The program, (weights by path, images) to (probabilities, logits)."""
     stride, channels = model.model.stride, model.description["channels"]
     sides = ", ".join(name if stride == 1 else f"{stride}*{name}" for name in ("height", "width"))
@@ -71,7 +107,7 @@ def outputs(model: UNet, like: Any, scale: float) -> Callable[[dict[str, jax.Arr
     def run(weights: dict[str, jax.Array], images: jax.Array) -> tuple[jax.Array, jax.Array]:
         variables = jax.tree.unflatten(structure, [weights[name] for name in names])
         logits: Any = model.apply(variables, images.astype(jnp.float32) * scale)
-        return (jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.nn.softmax(logits)), logits
+        return class_probabilities(logits), logits
 
     return run
 
@@ -93,7 +129,7 @@ def without_source_paths() -> Iterator[None]:
         jax.config.update(name, before)
 
 
-def readme(model: Model, name: str) -> str:
+def readme(model: Weights, name: str) -> str:
     description, stride, binary = model.description, model.model.stride, model.model.out_channels == 1
     return README.format(
         **{key: description[key] for key in ("height", "width", "channels")},

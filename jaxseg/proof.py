@@ -102,7 +102,7 @@ def prove_by_reference(weights: Weights, path: Path | str) -> Proof:
             f"--reference {path}: expected an input and an output of four dimensions, named {INPUTS[0]} and "
             f"{OUTPUTS[0]} (NCHW); found {', '.join(arrays) or 'none'}."
         )
-    channels, outputs = weights.about["channels"], weights.model.out_channels
+    channels, outputs = weights.description["channels"], weights.model.out_channels
     if image.shape[-1] != channels or output.shape[-1] != outputs or image.shape[:3] != output.shape[:3]:
         raise InputError(
             f"--reference {path}: input and output have the shapes {nchw(image)} and {nchw(output)} (NCHW); "
@@ -200,10 +200,10 @@ def likely_reason(model: UNet, variables: Mapping[str, PyTree], image: Image, la
 def noise(weights: Weights) -> Image:
     """Two images of seeded noise; of odd sizes where the network takes them."""
     stride = 2 ** (len(weights.model.widths) - 1)
-    height, width = weights.about["height"] or 64, weights.about["width"] or 96
+    height, width = weights.description["height"] or 64, weights.description["width"] or 96
     height, width = (max(2, -(-side // stride)) * stride for side in (height, width))
     odd = (3, 5) if weights.model.pad else (0, 0)
-    shape = (2, height - odd[0], width - odd[1], weights.about["channels"])
+    shape = (2, height - odd[0], width - odd[1], weights.description["channels"])
     return np.random.default_rng(0).random(shape, np.float32)
 
 

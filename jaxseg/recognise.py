@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxseg.assumed import AS_ITS_CLASS, Choices, assumptions
 from jaxseg.errors import InputError
@@ -170,11 +171,16 @@ def norm_of(found: Iterable[str]) -> Norm:
     return "batch" if leaves & {"mean", "var", "batches"} else "group" if "scale" in leaves else "none"
 
 
+def variable_shapes(model: UNet, channels: int) -> dict[str, PyTree]:
+    """The shapes and types of the network's variables; nothing is computed."""
+    image = jnp.zeros((1, 2 ** (len(model.widths) - 1), 2 ** (len(model.widths) - 1), channels))
+    return {**jax.eval_shape(model.init, jax.random.key(0), image)}
+
+
 def expected_shapes(model: UNet, channels: int) -> dict[str, tuple[int, ...]]:
     """The shape of each leaf, by path."""
-    image = jnp.zeros((1, 2 ** (len(model.widths) - 1), 2 ** (len(model.widths) - 1), channels))
-    variables = jax.eval_shape(model.init, jax.random.key(0), image)
-    return {path: leaf.shape for tree in variables.values() for path, leaf in flat(tree).items()}
+    trees = variable_shapes(model, channels).values()
+    return {path: leaf.shape for tree in trees for path, leaf in flat(tree).items()}
 
 
 def check_fit(

@@ -1,28 +1,23 @@
 """Runs exported files with the programs that they are meant for, as the colleague who gets one would."""
 
-import io
 import json
 import runpy
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax import export
 
 from jaxseg.agreement import Outputs, Run, masks_of
+from jaxseg.program import read_program
 
 
 def run_program(path: Path) -> Run:
     """A zip of `program.write_program`, by the lines of its README."""
-    archive = zipfile.ZipFile(path)
-    description = json.loads(archive.read("model.json"))
-    weights = dict(np.load(io.BytesIO(archive.read("weights.npz"))))
-    program = export.deserialize(bytearray(archive.read("program.bin")))
+    program = read_program(path)
 
     def run(images: np.ndarray) -> Outputs:
-        probabilities, logits = map(np.asarray, program.call(weights, images))
-        return Outputs(probabilities, logits, masks_of(probabilities, description))
+        probabilities, logits = map(np.asarray, program.call(program.weights, images))
+        return Outputs(probabilities, logits, masks_of(probabilities, program.description))
 
     return run
 

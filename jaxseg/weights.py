@@ -5,7 +5,6 @@ A converted folder holds `model.json`, as a run's, and `weights.safetensors`: ea
 PyTorch's names, the names in order with the path of each, and the types that the tensors had first.
 """
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,12 +14,12 @@ from jaxtyping import PyTree
 
 from jaxseg.checkpoint import Which, load_weights
 from jaxseg.config import from_json
+from jaxseg.description import parse_description, read_description
 from jaxseg.errors import InputError
 from jaxseg.foreign import UNDESCRIBED, Foreign, describe_foreign, single
 from jaxseg.models.unet import UNet
-from jaxseg.predictor import read_description, shapes_of
 from jaxseg.pth import read_pth, write_pth
-from jaxseg.recognise import check_leaves, recognise, scheme_name
+from jaxseg.recognise import check_leaves, recognise, scheme_name, variable_shapes
 from jaxseg.run import RunFolder, write_json
 from jaxseg.schemes import SCHEMES, Scheme
 from jaxseg.tensors_file import read_safetensors, write_safetensors
@@ -34,12 +33,12 @@ FOLDER_WEIGHTS = "weights.safetensors"
 class Weights(NamedTuple):
     """A network and its weights.
 
-    `about`: what travels with them, the content of model.json. `leaves`: arrays by path, of the types they came in.
-    `names`: PyTorch's names, in order, with the path of each; `scheme`: of these names. `types`: what each tensor was
-    in the file it first came from. `notes`: what was assumed or changed on the way, a line each.
+    `description`: what travels with them, the content of model.json. `leaves`: arrays by path, of the types they came
+    in. `names`: PyTorch's names, in order, with the path of each; `scheme`: of these names. `types`: what each tensor
+    was in the file it first came from. `notes`: what was assumed or changed on the way, a line each.
     """
 
-    about: dict[str, Any]
+    description: dict[str, Any]
     leaves: dict[str, np.ndarray]
     names: dict[str, str]
     scheme: str
@@ -49,7 +48,7 @@ class Weights(NamedTuple):
     @property
     def model(self) -> UNet:
         """The network."""
-        return from_json(self.about["model"])
+        return from_json(self.description["model"])
 
     @property
     def variables(self) -> dict[str, PyTree]:
@@ -62,7 +61,7 @@ class Weights(NamedTuple):
         return renamed(self.leaves, self.names)
 
 
-def read_weights(path: Path | str, *, checkpoint: str = "best", foreign: Foreign = UNDESCRIBED) -> Weights:
+def read_weights(path: Path | str, *, checkpoint: Which | str = "best", foreign: Foreign = UNDESCRIBED) -> Weights:
     """A network and its weights, whatever `path` is.
 
     Args:
@@ -87,25 +86,31 @@ def read_weights(path: Path | str, *, checkpoint: str = "best", foreign: Foreign
     return read_run(path.parent if path.name == "checkpoints" else path, checkpoint)
 
 
-def read_run(path: Path, checkpoint: str) -> Weights:
+def read_run(path: Path, checkpoint: Which | str) -> Weights:
     folder = RunFolder(path)
     if not folder.model.is_file():
         raise InputError(
             f"{path} is neither a run's folder nor a converted one: it has no model.json. "
             f"Give one of those, or a file that ends in {', '.join((*PTH, SAFETENSORS))}."
         )
-    about = read_description(folder)
-    wanted = {"step": jax.ShapeDtypeStruct((), np.int32), **shapes_of(from_json(about["model"]), about["channels"])}
-    saved = load_weights(folder.checkpoints, which(checkpoint), wanted)
+    description = read_description(folder.model)
+    shapes = variable_shapes(from_json(description["model"]), description["channels"])
+    saved = load_weights(folder.checkpoints, which(checkpoint), {"step": jax.ShapeDtypeStruct((), np.int32), **shapes})
     step = int(saved["step"])
-    leaves = to_leaves(saved["params"], saved.get("batch_stats", {}), batches=step)
+    own = own_weights(description, saved["params"], saved.get("batch_stats", {}), step)
+    return own._replace(notes=(f"checkpoint of step {step}",))
+
+
+def own_weights(description: dict[str, Any], params: PyTree, batch_stats: PyTree, step: int = 0) -> Weights:
+    """Weights that jaxseg trained for some steps, with the original's names."""
+    leaves = to_leaves(params, batch_stats, batches=step)
     names = {original_name(leaf): leaf for leaf in leaves}
     types = {name: leaves[leaf].dtype.name for name, leaf in names.items()}
-    return Weights(about, leaves, names, "original", types, (f"checkpoint of step {step}",))
+    return Weights(description, leaves, names, "original", types)
 
 
-def which(checkpoint: str) -> Which:
-    if checkpoint == "best" or checkpoint == "latest":
+def which(checkpoint: str | int) -> Which:
+    if isinstance(checkpoint, int) or checkpoint == "best" or checkpoint == "latest":
         return checkpoint
     if not checkpoint.isdecimal():
         raise InputError(f"--checkpoint {checkpoint}: give best, latest, or the number of a step.")
@@ -113,48 +118,51 @@ def which(checkpoint: str) -> Which:
 
 
 def read_folder(path: Path) -> Weights:
-    about = read_json(path / "model.json")
+    description = read_description(path / "model.json")
     leaves = read_safetensors(path / FOLDER_WEIGHTS).tensors
-    torch = about.pop("torch", {})
-    check_leaves(leaves, from_json(about["model"]), about["channels"], str(path / FOLDER_WEIGHTS))
+    torch = description.pop("torch", {})
+    check_leaves(leaves, from_json(description["model"]), description["channels"], str(path / FOLDER_WEIGHTS))
     names = torch.get("names", {original_name(leaf): leaf for leaf in leaves})
     if unknown := set(names.values()) ^ set(leaves):
         raise InputError(
             f"{path}: model.json and {FOLDER_WEIGHTS} name different tensors: {', '.join(sorted(unknown))}."
         )
-    return Weights(about, leaves, names, torch.get("scheme", "original"), torch.get("types", {}))
+    return Weights(description, leaves, names, torch.get("scheme", "original"), torch.get("types", {}))
 
 
 def read_file(path: Path, foreign: Foreign) -> Weights:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     notes: list[str] = []
+    metadata: dict[str, str] = {}
     if path.suffix == SAFETENSORS:
-        tensors = read_safetensors(path).tensors
+        tensors, metadata = read_safetensors(path)
     else:
         tensors, unwrapped, _ = read_pth(path)
         notes += [f"taken out of {', '.join(unwrapped)}"] if unwrapped else []
     types = {name: tensor.dtype.name for name, tensor in tensors.items()}
     tensors = single(tensors, notes, path)
-    about = beside(path)
-    torch = about.pop("torch", {}) if about else {}
+    description = beside(path)
+    if description is None and "model.json" in metadata:
+        description = parse_description(metadata["model.json"], f"{path}, model.json in it,")
+    torch = description.pop("torch", {}) if description else {}
     names = torch.get("names", {})
-    if about and list(names) == list(tensors):
+    if description and list(names) == list(tensors):
         leaves = unnamed(tensors, names)
-        check_leaves(leaves, from_json(about["model"]), about["channels"], str(path))
-        return Weights(about, leaves, names, torch["scheme"], torch.get("types", types), tuple(notes))
+        check_leaves(leaves, from_json(description["model"]), description["channels"], str(path))
+        return Weights(description, leaves, names, torch["scheme"], torch.get("types", types), tuple(notes))
     schemes = [foreign.scheme] if foreign.scheme else list(SCHEMES.values())
     try:
         found = recognise(tensors, schemes, foreign.choices)
     except InputError as error:
         raise InputError(f"{path} {error}") from None
     leaves = unnamed(tensors, found.names)
-    if about:
-        check_leaves(leaves, from_json(about["model"]), about["channels"], str(path))
+    if description:
+        check_leaves(leaves, from_json(description["model"]), description["channels"], str(path))
     else:
         notes += [f"assumed: {line}" for line in found.assumed]
-        about = describe_foreign(found.model, found.channels, foreign, notes)
-    return Weights(about, leaves, found.names, found.scheme, types, tuple(notes))
+        description = describe_foreign(found.model, found.channels, foreign, notes)
+    return Weights(description, leaves, found.names, found.scheme, types, tuple(notes))
 
 
 def beside(path: Path) -> dict[str, Any] | None:
@@ -162,27 +170,10 @@ def beside(path: Path) -> dict[str, Any] | None:
     folder = RunFolder(path.parent)
     own = path.with_name(f"{path.name}.json")
     if own.is_file():
-        return read_json(own)
+        return read_description(own)
     if path in (folder.best_weights, folder.final_weights) and folder.model.is_file():
-        return read_json(folder.model)
+        return read_description(folder.model)
     return None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a model.json.
-
-    Raises:
-        InputError: if it is not one.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; it describes the weights beside it.")
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}.") from None
-    if not isinstance(content, dict) or not isinstance(content.get("model"), dict) or "channels" not in content:
-        raise InputError(f"{path} does not describe a network: expected `model` and `channels` in it.")
-    return content
 
 
 def in_scheme(weights: Weights, scheme: Scheme | None) -> Weights:
@@ -218,17 +209,17 @@ def write_weights(path: Path | str, weights: Weights) -> None:
     """
     path = Path(path)
     torch = {"scheme": weights.scheme, "names": weights.names, "types": weights.types}
-    about = {**weights.about, "torch": torch}
+    description = {**weights.description, "torch": torch}
     if path.suffix in (*PTH, SAFETENSORS):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == SAFETENSORS:
             write_safetensors(path, weights.state_dict, {"format": "pt"})
         else:
             write_pth(path, weights.state_dict)
-        write_json(path.with_name(f"{path.name}.json"), about)
+        write_json(path.with_name(f"{path.name}.json"), description)
         return
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / FOLDER_WEIGHTS).is_file()):
         raise InputError(f"{path} is there already and is no converted folder: give another name.")
     path.mkdir(parents=True, exist_ok=True)
     write_safetensors(path / FOLDER_WEIGHTS, weights.leaves, {"format": "np"})
-    write_json(path / "model.json", about)
+    write_json(path / "model.json", description)

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
@@ -10,6 +11,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir(
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
+import jax.monitoring
 import pytest
 
 from jaxseg.data.sample import write_sample
@@ -54,3 +56,17 @@ def at_hand(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"needs the real data {name}, which is not at ../shared/data")
     return path
+
+
+@pytest.fixture
+def compilations() -> Iterator[list[str]]:
+    """Grows by one for each program that JAX compiles."""
+    heard: list[str] = []
+
+    def listen(event: str, *_: object, **__: object) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            heard.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield heard
+    jax.monitoring.unregister_event_duration_listener(listen)

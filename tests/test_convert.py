@@ -64,7 +64,7 @@ def test_a_run_becomes_the_file_that_training_wrote_and_comes_back(run: RunFolde
     assert {"height", "width", "scale", "classes", "torch"} <= set(beside)
     back = convert(tmp_path / "m.pth", tmp_path / "folder").weights
     trained = read_weights(run.path)
-    assert back.about == trained.about
+    assert back.description == trained.description
     assert_same(back.leaves, trained.leaves)
     assert back.model == trained.model
 

@@ -14,9 +14,9 @@ from trained import NAMES, needs, tiny_run, unchecked_sizes  # noqa: F401  a fix
 import jaxseg
 from jaxseg import export
 from jaxseg.export import FORMS, export_model, main, photographs
-from jaxseg.predictor import load_model
 from jaxseg.run import RunFolder
 from jaxseg.torch_weights import to_state_dict
+from jaxseg.weights import read_weights
 
 pytestmark = pytest.mark.usefixtures("unchecked_sizes")
 
@@ -52,9 +52,9 @@ def test_a_wrong_export_is_refused_and_leaves_nothing(
     needs(form)
     written = []
 
-    def wrong(*args: Any) -> dict[str, np.ndarray]:
+    def wrong(**trees: Any) -> dict[str, np.ndarray]:
         written.append(True)  # only what is written is wrong, not what it is compared with
-        state = to_state_dict(*args)
+        state = to_state_dict(**trees)
         return swapped(state) if len(written) == 1 else state
 
     monkeypatch.setattr(export, "to_state_dict", wrong)
@@ -113,7 +113,7 @@ def test_the_form_can_be_named(run: RunFolder, tmp_path: Path) -> None:
 def test_photographs_are_the_runs_or_else_the_samples(
     run: RunFolder, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    model = load_model(run.path)
+    model = read_weights(run.path)
     images, source = photographs(run, model)
     assert images.shape[1:] == (32, 48, 3)
     assert str(sample) in source

@@ -1,25 +1,27 @@
-"""A run's model comes back as it was trained, or the reader is told why not."""
+"""One model gives the same probabilities whatever it is loaded from; what disagrees is refused."""
 
 import json
-import shutil
-from collections.abc import Callable
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import jax.monitoring
 import numpy as np
 import pytest
-from trained import random_images, random_model, tiny_run
+from trained import NAMES, needs, random_images, random_model, tiny_run, unchecked_sizes  # noqa: F401  a fixture
 
 import jaxseg
-from jaxseg.checkpoint import Checkpoints, Progress
-from jaxseg.config import to_json
-from jaxseg.predictor import load_model
-from jaxseg.pth import read_pth
-from jaxseg.run import RunFolder, write_json
-from jaxseg.step import TrainState
-from jaxseg.torch_weights import to_state_dict
+from jaxseg.agreement import reference
+from jaxseg.convert import convert
+from jaxseg.export import FORMS
+from jaxseg.foreign import Foreign
+from jaxseg.predictor import Predictor, load
+from jaxseg.pth import write_pth
+from jaxseg.run import RunFolder
+from jaxseg.weights import Weights, write_weights
+
+pytestmark = pytest.mark.usefixtures("unchecked_sizes")
 
 
 @pytest.fixture(scope="module")
@@ -27,104 +29,151 @@ def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return tiny_run(sample, tmp_path_factory.mktemp("runs") / "tiny")
 
 
-@pytest.fixture
-def copy(run: RunFolder, tmp_path: Path) -> RunFolder:
-    """A run to break."""
-    shutil.copytree(run.path, tmp_path / "run")
-    return RunFolder(tmp_path / "run")
+def converted(run: RunFolder, folder: Path, name: str) -> Path:
+    convert(run.path, folder / name)
+    return folder / name
 
 
-def change(folder: RunFolder, edit: Callable[[dict[str, Any]], object]) -> None:
-    content = json.loads(folder.model.read_text())
-    edit(content)
-    folder.model.write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize(("checkpoint", "weights"), [("best", "best_weights"), ("latest", "final_weights")])
-def test_it_is_what_the_run_left_for_pytorch(run: RunFolder, checkpoint: str, weights: str) -> None:
-    model = load_model(run.path, checkpoint)
-    expected = read_pth(getattr(run, weights)).tensors
-    found = to_state_dict(model.params, model.batch_stats)
-    for name, value in expected.items():
-        if not name.endswith("num_batches_tracked"):
-            np.testing.assert_array_equal(found[name], value, name)
-    assert model.description["classes"] == ["background", "laptop + tv + cell phone"]
-    assert model.model == jaxseg.UNet((4, 8), out_channels=1, norm="batch")
-
-
-def test_it_computes(run: RunFolder) -> None:
-    model = load_model(run.path)
-    logits = model.model.apply(model.variables, jnp.asarray(random_images(2, 6, 10) / np.float32(255)))
-    assert logits.shape == (2, 6, 10, 1)
-    assert np.isfinite(logits).all()
-
-
-def test_a_step_is_chosen_by_number_and_an_unknown_one_is_told(run: RunFolder) -> None:
-    step = Checkpoints(run.checkpoints).latest_step()
-    latest, chosen = (load_model(run.path, which) for which in ("latest", step))
-    np.testing.assert_array_equal(chosen.params["enc1"]["0"]["kernel"], latest.params["enc1"]["0"]["kernel"])
-    with pytest.raises(jaxseg.InputError, match=rf"no checkpoint of step 77; it has .*{step}"):
-        load_model(run.path, 77)
-
-
-def test_the_best_need_not_be_the_latest_and_needs_no_statistics(tmp_path: Path) -> None:
-    model = random_model(channels=1, out_channels=3)
-    folder = RunFolder(tmp_path)
-    write_json(folder.model, {**model.description, "model": to_json(model.model)})
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        for step, loss in ((3, 0.1), (6, 0.2), (9, 0.3)):
-            weights = jax.tree.map(lambda leaf, step=step: leaf + step, model.params)
-            state = TrainState(jnp.asarray(step, jnp.int32), weights, {}, {"moment": weights})
-            checkpoints.save(step, state, Progress(step // 3, best_step=3, best_loss=0.1, epochs_since_best=0), loss)
-        checkpoints.wait()
-    for checkpoint, step in (("best", 3), ("latest", 9), (3, 3)):
-        found = load_model(tmp_path, checkpoint)
-        assert found.batch_stats == {}
-        assert found.model == model.model
-        jax.tree.map(lambda a, b, step=step: np.testing.assert_array_equal(a, b + step), found.params, model.params)
-
-
-def test_what_is_no_run_is_told(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(jaxseg.InputError, match=r"is no run folder: it has no model\.json"):
-            load_model(path)
-        assert not (tmp_path / "missing").exists()
-
-
-def test_a_run_without_a_checkpoint_is_told(copy: RunFolder) -> None:
-    shutil.rmtree(copy.checkpoints)
-    with pytest.raises(jaxseg.InputError, match="no checkpoint yet"):
-        load_model(copy.path)
-    copy.checkpoints.mkdir()
-    with pytest.raises(jaxseg.InputError, match="holds no checkpoint"):
-        load_model(copy.path)
-
-
-MISTAKES = {
-    "another width": (lambda c: c["model"].update(widths=[4, 9]), r"misshapen: params/bottleneck/0/bias is \(8,\)"),
-    "deeper": (lambda c: c["model"].update(widths=[4, 8, 16]), r"missing: batch_stats/enc2/1/mean \(8,\)"),
-    "no norm": (lambda c: c["model"].update(norm="none"), "extra: params/bottleneck/4/bias"),
-    "other channels": (lambda c: c.update(channels=1), r"enc1/0/kernel is \(3, 3, 3, 4\), expected \(3, 3, 1, 4\)"),
-    "more classes": (lambda c: c.update(classes=["a", "b", "c"]), "1 outputs, but 3 classes in binary mode"),
-    "multiclass": (lambda c: c.update(mode="multiclass"), "need 2"),
-    "no threshold": (lambda c: c.pop("threshold"), "does not say threshold"),
-    "another class": (lambda c: c["model"].update({"class": "os.system"}), "Expected one of the classes"),
-    "a config": (lambda c: c.update(model={"class": "Adam"}), "not a UNet"),
+SOURCES = {
+    "a checkpoint": lambda run, tmp: next(run.checkpoints.glob("[0-9]*")),
+    "its .pth": lambda run, tmp: run.final_weights,
+    "a .pth elsewhere": lambda run, tmp: converted(run, tmp, "model.pth"),
+    "a .safetensors": lambda run, tmp: converted(run, tmp, "model.safetensors"),
+    "a converted folder": lambda run, tmp: converted(run, tmp, "folder"),
+    "an exported .safetensors": lambda run, tmp: exported(run, tmp, "safetensors"),
+    "an exported program": lambda run, tmp: exported(run, tmp, "stablehlo"),
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_description_that_disagrees_is_refused(name: str, copy: RunFolder) -> None:
-    edit, message = MISTAKES[name]
-    change(copy, edit)
-    with pytest.raises(jaxseg.InputError, match=message):
-        load_model(copy.path)
+def exported(run: RunFolder, folder: Path, form: str) -> Path:
+    needs(form)
+    jaxseg.export.export_model(run.path, folder / NAMES[form])
+    return folder / NAMES[form]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_it_is_the_runs_model_whatever_it_is_loaded_from(source: str, run: RunFolder, tmp_path: Path) -> None:
+    images = random_images(2, 32, 48)
+    best = load(run.path)
+    same = load(run.path, "latest") if source in ("its .pth", "a checkpoint") else best
+    found = load(SOURCES[source](run, tmp_path))
+    assert found.description == same.description
+    np.testing.assert_array_equal(found.probabilities(images), same.probabilities(images))
+    assert (found.height, found.width, found.channels, found.stride) == (32, 48, 3, 2)
+    assert (found.mode, found.resize, found.threshold) == ("binary", "stretch", same.description["threshold"])
+    assert found.classes == ("background", "laptop + tv + cell phone")
+
+
+@pytest.mark.parametrize("settings", [{}, {"out_channels": 3, "norm": "batch"}, {"channels": 1, "pad": True}])
+def test_probabilities_are_the_networks(settings: dict[str, Any], tmp_path: Path) -> None:
+    model = random_model(**settings)
+    write_weights(tmp_path / "folder", model)
+    found = load(str(tmp_path / "folder"))
+    images = random_images(3, 16, 24, model.description["channels"])
+    expected = reference(model)(images).probabilities
+    probabilities = found.probabilities(images)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities, expected, atol=2e-6)
+    assert found.classes == tuple(model.description["classes"])
+
+
+def test_any_number_of_devices_gives_the_same(run: RunFolder) -> None:
+    images, model = random_images(8, 32, 48), load(run.path)
+    alone = np.concatenate([model.probabilities(image[None]) for image in images])
+    for batch in (1, 2, 3, 8):
+        np.testing.assert_allclose(model.probabilities(images[:batch]), alone[:batch], atol=1e-6)
+    assert jax.local_device_count() == 8, "the tests' fake devices"
+    assert set(model._copies) == {1, 2, 3, 8}
+
+
+def test_a_program_runs_on_many_devices(tmp_path: Path) -> None:
+    network = random_model(out_channels=3)
+    FORMS["stablehlo"].write(tmp_path / "unet.zip", network)
+    images = random_images(8, 16, 24)
+    found = load(tmp_path / "unet.zip").probabilities(images)
+    np.testing.assert_allclose(found, reference(network)(images).probabilities, atol=2e-6)
+
+
+def test_a_shape_compiles_once(run: RunFolder, compilations: list[str]) -> None:
+    model = load(run.path)
+    model.probabilities(random_images(2, 32, 48))
+    before = len(compilations)
+    for _ in range(3):
+        model.probabilities(random_images(2, 32, 48))
+    assert len(compilations) == before
+    model.probabilities(random_images(2, 32, 32))
+    assert len(compilations) > before, "the listener hears nothing"
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "is not JSON"), ("[]", "does not say model"), ("3", "does not say")]
+    ("shape", "message"),
+    [
+        ((1, 31, 48, 3), r"31 x 48 \(height x width\), expected multiples of 2"),
+        ((1, 32, 48, 1), "1 channels, expected 3"),
+    ],
 )
-def test_a_broken_description_is_told(text: str, message: str, copy: RunFolder) -> None:
-    copy.model.write_text(text)
+def test_images_that_do_not_fit_are_told(shape: tuple[int, ...], message: str, run: RunFolder) -> None:
     with pytest.raises(jaxseg.InputError, match=message):
-        load_model(copy.path)
+        load(run.path).probabilities(random_images(*shape))
+
+
+def test_of_a_bare_pth_it_says_what_is_assumed_and_asks_for_the_size(tmp_path: Path) -> None:
+    network = random_model()
+    write_pth(tmp_path / "bare.pth", network.state_dict)
+    model = load(tmp_path / "bare.pth")
+    assert any("assumed: images are scaled to 0..1" in note for note in model.notes)
+    assert model.classes == ("background", "foreground")
+    images = random_images(1, 16, 16)
+    np.testing.assert_allclose(model.probabilities(images), reference(network)(images).probabilities, atol=2e-6)
+    with pytest.raises(jaxseg.InputError, match=r"size of images .* is not known.*jaxseg\.convert .*--height"):
+        _ = model.height
+    told = load(tmp_path / "bare.pth", foreign=Foreign(height=64, width=32, classes=("crack",)))
+    assert (told.height, told.width, told.classes) == (64, 32, ("background", "crack"))
+
+
+def broken(path: Path, change: dict[str, Any] | None = None, **replaced: bytes) -> Path:
+    """A copy of a program with another description or other contents."""
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    if change:
+        contents["model.json"] = json.dumps({**json.loads(contents["model.json"]), **change}).encode()
+    with zipfile.ZipFile(path.with_name("broken.zip"), "w") as archive:
+        for name, content in {**contents, **{key.replace("_", "."): value for key, value in replaced.items()}}.items():
+            archive.writestr(name, content)
+    return path.with_name("broken.zip")
+
+
+def test_a_program_that_disagrees_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "unet.zip"
+    FORMS["stablehlo"].write(path, random_model())
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"classes": ["background"]}, "classes should be names"),
+        ({"channels": 1}, r"takes 3 channels, its model\.json says 1"),
+        (random_model(out_channels=3).description, "1 outputs, but 3 classes in multiclass mode"),
+    ]
+    for change, message in cases:
+        with pytest.raises(jaxseg.InputError, match=message):
+            load(broken(path, change))
+    with pytest.raises(jaxseg.InputError, match="is no program"):
+        load(broken(path, program_bin=b"nothing"))
+    (tmp_path / "other.zip").write_bytes(b"PK nothing")
+    with pytest.raises(jaxseg.InputError, match="is no program"):
+        load(tmp_path / "other.zip")
+    with pytest.raises(jaxseg.InputError, match="no such file"):
+        load(tmp_path / "missing.zip")
+
+
+def test_a_class_table_that_disagrees_is_refused_in_every_file(tmp_path: Path) -> None:
+    for name in ("model.pth", "model.safetensors", "folder"):
+        write_weights(tmp_path / name, random_model())
+        beside = tmp_path / "folder" / "model.json" if name == "folder" else tmp_path / f"{name}.json"
+        content = json.loads(beside.read_text())
+        beside.write_text(json.dumps({**content, "mode": "multiclass"}))
+        with pytest.raises(jaxseg.InputError, match="1 outputs, but 2 classes in multiclass mode"):
+            load(tmp_path / name)
+
+
+def test_it_is_public() -> None:
+    assert jaxseg.load is load
+    assert jaxseg.Predictor is Predictor
+    assert jaxseg.Weights is Weights

@@ -129,7 +129,7 @@ def test_unet_py_has_the_state_dict_of_the_network_in_its_order(name: str, tmp_p
     text = (tmp_path / "unet.py").read_text()
     exec(compile(text, "unet.py", "exec"), space)
     theirs = space["UNet"]().state_dict()
-    ours = to_state_dict(model.params, model.batch_stats)
+    ours = to_state_dict(**model.variables)
     assert [(key, tuple(value.shape)) for key, value in theirs.items()] == [(k, v.shape) for k, v in ours.items()]
     assert max(map(len, text.splitlines())) <= 120
 
@@ -159,7 +159,7 @@ def test_an_onnx_file_says_what_it_takes(tmp_path: Path) -> None:
     assert "0..255 times `scale`" in texts["input"]
     shape = [d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     assert shape == ["batch", 3, "height", "width"]
-    state = to_state_dict(model.params, model.batch_stats)
+    state = to_state_dict(**model.variables)
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     assert set(weights) == set(state)
     assert all((weights[name] == value).all() for name, value in state.items())
@@ -169,7 +169,7 @@ def test_safetensors_hold_pytorchs_names_and_the_description(tmp_path: Path) -> 
     model = random_model(norm="batch")
     FORMS["safetensors"].write(tmp_path / "unet.safetensors", model)
     found = read_safetensors(tmp_path / "unet.safetensors")
-    assert list(found.tensors) == list(to_state_dict(model.params, model.batch_stats))
+    assert list(found.tensors) == list(to_state_dict(**model.variables))
     assert json.loads(found.metadata["model.json"]) == model.description
     assert found.metadata["format"] == "pt"
 

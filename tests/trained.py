@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import jaxseg
+from jaxseg.config import to_json
 from jaxseg.export import FORMS
 from jaxseg.models.unet import UNet
-from jaxseg.predictor import Model
 from jaxseg.run import RunFolder
 from jaxseg.train import fit
+from jaxseg.weights import Weights, own_weights
 
 HEIGHT, WIDTH = 32, 48
 
@@ -32,7 +33,7 @@ def tiny_run(root: Path, workdir: Path) -> RunFolder:
 @functools.cache
 def random_model(
     channels: int = 3, out_channels: int = 1, widths: tuple[int, ...] = (4, 6, 8), **settings: Any
-) -> Model:
+) -> Weights:
     """An untrained network whose masks show several classes; every weight and statistic is drawn."""
     model = UNet(widths=widths, out_channels=out_channels, **settings)
     image = jax.random.uniform(jax.random.key(1), (2, model.stride * 8, model.stride * 8, channels))
@@ -50,7 +51,7 @@ def random_model(
     bias[:] = (np.log(0.4 / 0.6) if out_channels == 1 else 0) - np.median(logits, axis=(0, 1, 2)) / spread
     binary = out_channels == 1
     description = {
-        "model": {},
+        "model": to_json(model),
         "height": 4 * model.stride,
         "width": 6 * model.stride,
         "channels": channels,
@@ -60,7 +61,7 @@ def random_model(
         "classes": ["background", *(f'the "{n}"\\' for n in range(1, max(2, out_channels)))],
         "threshold": 0.4 if binary else 0.5,
     }
-    return Model(model, variables["params"], variables.get("batch_stats", {}), description)
+    return own_weights(description, variables["params"], variables.get("batch_stats", {}))
 
 
 def random_images(batch: int, height: int, width: int, channels: int = 3) -> np.ndarray:

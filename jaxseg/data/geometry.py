@@ -3,7 +3,8 @@
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float32, Shaped
+from PIL import Image
 
 from jaxseg.data.coco import DataError
 
@@ -50,6 +51,25 @@ def framed(
     frame = np.full((*placement.target, *inner.shape[2:]), fill, inner.dtype)
     frame[placement.window] = inner
     return frame
+
+
+def restored(
+    probabilities: Float32[np.ndarray, "height width outputs"], placement: Placement
+) -> Float32[np.ndarray, "full_height full_width outputs"]:
+    """What the network says of the frame, as a picture of the full size: the way back.
+
+    The picture's window is cut out and interpolated linearly between the centres of pixels, antialiased where it
+    shrinks.
+    """
+    inner = probabilities[placement.window]
+    if placement.inner == placement.full:
+        return inner
+    height, width = placement.full
+    found = np.empty((height, width, inner.shape[-1]), np.float32)
+    for output in range(inner.shape[-1]):
+        channel = Image.fromarray(np.ascontiguousarray(inner[..., output]))
+        found[..., output] = np.asarray(channel.resize((width, height), Image.Resampling.BILINEAR))
+    return found
 
 
 def check_pixels(full: tuple[int, int], what: str) -> None:
