@@ -20,6 +20,8 @@ def introduce(config: Config, folder: RunFolder, train: Samples, val: Samples, l
     print(f"Data ({where}): {train.files.json}")
     classes = train.table.told(train.index)
     print(f"{len(train)} training and {len(val)} validation images; classes: {classes}")
+    if not train.sampling.plain:
+        print(drawn(train, config, steps))
     for samples in (train, val):
         for line in samples.index.warnings():
             print(f"warning: {line}")
@@ -30,6 +32,17 @@ def introduce(config: Config, folder: RunFolder, train: Samples, val: Samples, l
         f"{len(devices)} of {jax.local_device_count()} devices ({devices[0].device_kind})"
     )
     print(f"Run folder: {folder.path}/")
+
+
+def drawn(train: Samples, config: Config, steps: int) -> str:
+    """What an epoch holds, where that is not each image once."""
+    sampling, factors = train.sampling, train.sampling.factors
+    parts = [f"from {len(sampling.positives)} images with the classes"]
+    if config.data.balance:
+        parts.append(f"rare classes up to {factors.max():.1f} times as often")
+    if config.data.negatives is not None:
+        parts.append(f"{config.data.negatives:.1%} of them from {len(sampling.negatives)} images without")
+    return f"An epoch draws {steps * config.batch_size} samples: " + "; ".join(parts)
 
 
 def loss_watcher(log: RunLog, every: int) -> Callable[[int, StepResult], None]:

@@ -15,6 +15,7 @@ ORDER = (
     ("data.geometry",),
     ("data.headers",),
     ("data.classes", "data.masks", "data.images", "data.layout"),
+    ("data.sampling", "data.settings"),
     ("data.textures",),
     ("data.things",),
     ("data.scenes",),

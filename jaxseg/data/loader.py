@@ -1,6 +1,7 @@
 """The grain pipeline: a batch as a pure function of (samples, seed, step)."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +12,10 @@ from jaxtyping import Int64
 
 from jaxseg.arrays import Batch
 from jaxseg.data.coco import DataError
-from jaxseg.data.samples import Samples
+from jaxseg.data.samples import FAULT_BYTES, Samples
+from jaxseg.data.sampling import Sampling
+
+PADDING = -1  # in place of a position and of an image's id
 
 
 class Loaded(NamedTuple):
@@ -23,21 +27,23 @@ class Loaded(NamedTuple):
 
 
 def steps_per_epoch(samples: Samples, batch_size: int) -> int:
-    """Whole batches in an epoch; what remains is left to another shuffle.
+    """Whole batches in an epoch, the same in each; what remains is left to another shuffle.
 
     Raises:
         DataError: if the split is smaller than one batch.
     """
     if batch_size < 1:
         raise DataError(f"batch_size is {batch_size}: take at least 1.")
-    if len(samples) < batch_size:
-        raise DataError(f"batch_size {batch_size} is more than the {len(samples)} training images: take at most that.")
-    return len(samples) // batch_size
+    steps = samples.sampling.length(batch_size) // batch_size
+    if not steps:
+        most = int(samples.sampling.total)
+        raise DataError(f"batch_size {batch_size} is more than the {most} training images: take at most that.")
+    return steps
 
 
 @contextmanager
 def train_batches(samples: Samples, batch_size: int, *, seed: int, start: int = 0) -> Iterator[Iterator[Loaded]]:
-    """Endless batches from step `start` on: each epoch shuffled anew, no batch spanning two.
+    """Endless batches from step `start` on: each epoch drawn and shuffled anew, no batch spanning two.
 
     The n-th batch depends on the samples, `batch_size` and `seed` alone, not on threads or workers.
 
@@ -46,31 +52,83 @@ def train_batches(samples: Samples, batch_size: int, *, seed: int, start: int = 
     """
     if seed < 0:
         raise DataError(f"seed is {seed}: expected at least 0.")
-    dataset = grain.MapDataset.source(samples).seed(seed).shuffle().batch(batch_size, drop_remainder=True).repeat()
-    with opened(dataset[start:], samples.data.threads, samples.data.workers) as batches:
+    epochs = Epochs(samples.sampling, seed, batch_size, steps_per_epoch(samples, batch_size))
+    order = grain.MapDataset.range(epochs.length).seed(seed).shuffle().batch(batch_size, drop_remainder=True).repeat()
+    with opened(
+        samples, order.map_with_index(epochs), batch_size, start=start, workers=samples.data.workers
+    ) as batches:
         yield batches
 
 
 @contextmanager
 def eval_batches(samples: Samples, batch_size: int) -> Iterator[Iterator[Loaded]]:
     """Every sample once, in order; the last batch is padded with weight 0."""
-    pad = partial(grain.experimental.batch_and_pad, batch_size=batch_size, pad_value=0)
-    numbered = grain.MapDataset.source(samples).map(number)
+    steps = -(-len(samples) // batch_size)
+    padded = np.full(steps * batch_size, PADDING)
+    padded[: len(samples)] = samples.positions
+    order = grain.MapDataset.source(list(padded.reshape(steps, batch_size)))
     # Threads alone: to start processes for each evaluation takes longer than most evaluations.
-    with opened(numbered.batch(batch_size, batch_fn=pad), samples.data.threads, workers=0) as batches:
+    with opened(samples, order, batch_size, workers=0) as batches:
         yield batches
 
 
-def number(sample: Any) -> Any:
-    """Marks a sample as real: padding is 0 in every array, and 0 may be an image's id."""
-    return {**sample, "real": np.ones((), np.bool_)}
+class Epochs:
+    """A step and its places in the shuffled epoch, to positions in the index."""
+
+    def __init__(self, sampling: Sampling, seed: int, batch_size: int, steps: int) -> None:
+        self.sampling, self.seed, self.steps = sampling, seed, steps
+        self.length = sampling.length(batch_size)
+        self.drawn: dict[int, np.ndarray] = {}
+
+    def __call__(self, step: int, places: Int64[np.ndarray, " batch"]) -> Int64[np.ndarray, " batch"]:
+        epoch = step // self.steps
+        drawn = self.drawn.get(epoch)
+        if drawn is None:  # threads may draw one twice: the same
+            drawn = self.sampling.epoch(self.seed, epoch, self.length)
+            near = {other: those for other, those in self.drawn.items() if abs(other - epoch) == 1}
+            self.drawn = {epoch: drawn, **near}
+        return drawn[places]
+
+
+class Assembly:
+    """Positions to a batch; with a pool, its threads share the work of each batch, so that the first comes soon."""
+
+    def __init__(self, samples: Samples, pool: ThreadPoolExecutor | None) -> None:
+        self.samples, self.pool = samples, pool
+
+    def __call__(self, positions: Int64[np.ndarray, " batch"]) -> dict[str, np.ndarray]:
+        data, size = self.samples.data, len(positions)
+        batch = {
+            "image": np.zeros((size, data.height, data.width, data.channels), np.uint8),
+            "mask": np.zeros((size, data.height, data.width), np.uint8),
+            "weight": np.zeros(size, np.float32),
+            "image_id": np.full(size, PADDING),
+            "fault": np.zeros((size, FAULT_BYTES), np.uint8),
+        }
+        real = np.flatnonzero(positions != PADDING)
+        parts = np.array_split(real, min(data.threads, len(real))) if self.pool else [real]
+        fill = partial(self.fill, batch, positions)
+        for _ in self.pool.map(fill, parts) if self.pool else map(fill, parts):
+            pass
+        return batch
+
+    def fill(self, batch: dict[str, np.ndarray], positions: np.ndarray, places: np.ndarray) -> None:
+        for place in places:
+            for name, value in self.samples.at(int(positions[place])).items():
+                batch[name][place] = value
 
 
 @contextmanager
-def opened(dataset: grain.MapDataset, threads: int, workers: int) -> Iterator[Iterator[Loaded]]:
-    # grain's default of 16 threads and 500 buffered batches costs memory and, on few cores, time.
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
-    iterable = dataset.to_iter_dataset(options)
+def opened(
+    samples: Samples, order: grain.MapDataset, batch_size: int, *, start: int = 0, workers: int
+) -> Iterator[Iterator[Loaded]]:
+    """The batches of these positions, loaded by threads or by worker processes, a few ahead."""
+    threads = 0 if workers else samples.data.threads
+    # grain's default of 16 threads and 500 batches ahead costs memory and, on few cores, time.
+    ahead = -(-threads // batch_size) + 1 if threads else 0
+    pool = ThreadPoolExecutor(threads, "jaxseg-loader") if threads else None
+    batches = order.map(Assembly(samples, pool))[start:]
+    iterable = batches.to_iter_dataset(grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=ahead))
     if workers:
         allow_workers_outside_absl()
         iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
@@ -79,6 +137,8 @@ def opened(dataset: grain.MapDataset, threads: int, workers: int) -> Iterator[It
         yield map(to_loaded, map(copied, iterator) if workers else iterator)
     finally:
         iterator.close()  # pyright: ignore[reportAttributeAccessIssue]  workers would outlive us
+        if pool:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def copied(record: Any) -> Any:
@@ -87,8 +147,7 @@ def copied(record: Any) -> Any:
 
 
 def to_loaded(record: Any) -> Loaded:
-    batch = Batch(record["image"], record["mask"], record["weight"].astype(np.float32))
-    ids = np.where(record.get("real", True), record["image_id"], -1)
+    batch, ids = Batch(record["image"], record["mask"], record["weight"]), record["image_id"]
     faulty = np.flatnonzero(record["fault"][:, 0])
     faults = {int(ids[i]): bytes(record["fault"][i]).rstrip(b"\0").decode(errors="ignore") for i in faulty}
     return Loaded(batch, ids, faults)

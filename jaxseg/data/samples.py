@@ -2,103 +2,23 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Annotated, Literal, TypedDict, get_args, get_origin, get_type_hints
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
-from tyro.conf import UseAppendAction
 
 from jaxseg.arrays import VOID
-from jaxseg.data.classes import ClassTable, Merge, Mode, choose_classes, images_with
+from jaxseg.data.classes import ClassTable, choose_classes
 from jaxseg.data.coco import CocoIndex, DataError, read_index
-from jaxseg.data.geometry import Placement, Resize, place
+from jaxseg.data.geometry import Placement, place
 from jaxseg.data.images import read_image
 from jaxseg.data.layout import Files, Split, given, image_path, in_coco_root
-from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown, draw_mask
+from jaxseg.data.masks import draw_mask
 from jaxseg.data.sample import sample_root
+from jaxseg.data.sampling import Sampling, plan
+from jaxseg.data.settings import Data, check_settings
 
 FAULT_BYTES = 400
-PATHS = ("root", "_json", "_images")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Which images, which classes, and how they become arrays.
-
-    Attributes:
-        root: a folder in COCO's layout; None: the embedded sample.
-        train_json: the training annotations, where they lie elsewhere.
-        train_images: the folder of the training images; None: beside the JSON, or by COCO's layout.
-        val_json: the validation annotations, where they lie elsewhere.
-        val_images: the folder of the validation images; None: beside the JSON, or by COCO's layout.
-        test_json: the test annotations, for data sets that have them.
-        test_images: the folder of the test images; None: beside the JSON, or by COCO's layout.
-        val_fraction: this share of the training file's images becomes the validation split.
-        test_fraction: this share of the training file's images becomes the test split.
-        split_seed: which images those are.
-        classes: names of categories or supercategories, in the order of their class indices; None: all categories, and
-            every image.
-        merge: several categories as one class: its name, then those of its categories or supercategories; in a file
-            `merge=(("pet", "cat", "dog"), ("road", "car", "bus"))`.
-        mode: `binary`: any chosen class against the rest. `multiclass`: told apart.
-        height: of what the network sees, in pixels.
-        width: of what the network sees, in pixels.
-        channels: 3 for RGB, 1 for grey.
-        resize: `stretch` to that size, or `letterbox`: keep the proportions, with black, which counts nowhere, around.
-        overlap: `max_index`: the higher class wins a pixel. `smallest_on_top`, `last_on_top`: that object.
-        crowds: crowd regions as `foreground`, as `void` (count nowhere), or `drop` (background).
-        unknown_category: an annotation whose category the file does not list, as `background`, `void` or `error`.
-        rasterize: outlines scaled and drawn at the `target` size, or drawn at `full` size and reduced.
-        on_error: an unreadable image: `raise`, or `skip`: a sample of weight 0, listed at the end.
-        threads: that load; 0: in the main thread.
-        workers: processes that load the training batches instead; 0: threads only.
-    """
-
-    root: Path | None = None
-    train_json: Path | None = None
-    train_images: Path | None = None
-    val_json: Path | None = None
-    val_images: Path | None = None
-    test_json: Path | None = None
-    test_images: Path | None = None
-    val_fraction: float = 0.0
-    test_fraction: float = 0.0
-    split_seed: int = 0
-    classes: tuple[str, ...] | None = None
-    merge: Annotated[Merge, UseAppendAction] = ()
-    mode: Mode = "binary"
-    height: int = 224
-    width: int = 224
-    channels: Literal[1, 3] = 3
-    resize: Resize = "stretch"
-    overlap: Overlap = "max_index"
-    crowds: Crowds = "foreground"
-    unknown_category: Unknown = "background"
-    rasterize: Rasterize = "target"
-    on_error: Literal["raise", "skip"] = "raise"
-    threads: int = 4
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        """A config file may write paths as text, and classes as lists."""
-        for name, value in vars(self).items():
-            if isinstance(value, str) and name.endswith(PATHS):
-                object.__setattr__(self, name, Path(value))
-        if isinstance(self.classes, list):
-            object.__setattr__(self, "classes", tuple(self.classes))
-        rows = tuple(tuple(row) if isinstance(row, list) else row for row in self.merge)
-        object.__setattr__(self, "merge", rows)
-
-    @property
-    def uses_sample(self) -> bool:
-        """True if no data set is named, which means the embedded sample."""
-        return self.root is self.train_json is self.val_json is self.test_json is None
-
-    @property
-    def rules(self) -> MaskRules:
-        """How annotations become masks."""
-        return MaskRules(self.overlap, self.crowds, self.unknown_category, self.rasterize)
 
 
 class Sample(TypedDict):
@@ -115,6 +35,7 @@ class Sample(TypedDict):
 class Samples:
     """The samples of one split, by position: a pure function of the files and settings.
 
+    `positions` are those that an evaluation sees; training draws from `sampling`.
     Images named in `known_faults` (id to text) are not read: a run that goes on repeats what it did.
     """
 
@@ -123,6 +44,7 @@ class Samples:
     index: CocoIndex
     table: ClassTable
     positions: Int64[np.ndarray, " samples"]
+    sampling: Sampling
     known_faults: dict[int, str]
 
     def __len__(self) -> int:
@@ -134,7 +56,10 @@ class Samples:
         return self.table.lookup(self.index)
 
     def __getitem__(self, index: int) -> Sample:
-        position = int(self.positions[index])
+        return self.at(int(self.positions[index]))
+
+    def at(self, position: int) -> Sample:
+        """The sample of an image of the index, which may be one that `positions` leaves out."""
         image_id = int(self.index.image_id[position])
         fault = self.known_faults.get(image_id, "")
         if not fault:
@@ -183,31 +108,21 @@ def open_split(
     index = read_index(files.json)
     table = table or choose_classes(index, data.classes, data.mode, data.merge)
     check_categories(index, table, data)
-    positions = np.arange(len(index)) if data.classes is None else images_with(index, table)
-    if part is not None:
-        positions = np.intersect1d(positions, fraction_of(index, part, data))
-    if not len(positions):
+    within = np.arange(len(index)) if part is None else np.sort(fraction_of(index, part, data))
+    everything = data.classes is None
+    sampling = plan(index, table, within, everything=everything, negatives=data.negatives, balance=data.balance)
+    if not len(sampling.positives):
         raise DataError(
             f"{files.json}: none of its {len(index)} images is left in split {split!r} with the classes "
             f"{', '.join(table.drawn)}. Choose other classes by --data.classes{', or other shares' if part else ''}."
         )
-    return Samples(data, files, index, table, positions.astype(np.int64), known_faults or {})
-
-
-def check_settings(data: Data) -> None:
-    """What a config file can get wrong; a command line can't."""
-    for name, hint in get_type_hints(Data).items():
-        value, choices = getattr(data, name), get_args(hint)
-        if get_origin(hint) is Literal and value not in choices:
-            raise DataError(f"data.{name} is {value!r}: expected {' or '.join(map(repr, choices))}.")
-    if isinstance(data.classes, str):
-        raise DataError(f"data.classes is the text {data.classes!r}: one class is written ({data.classes!r},).")
-    if any(isinstance(row, str) for row in data.merge):
-        raise DataError(f"data.merge is {data.merge!r}: one merged class is written (('pet', 'cat', 'dog'),).")
-    least = {"height": 1, "width": 1, "threads": 0, "workers": 0, "split_seed": 0}
-    for name, bound in least.items():
-        if getattr(data, name) < bound:
-            raise DataError(f"data.{name} is {getattr(data, name)}: expected at least {bound}.")
+    if split == "train" and data.negatives and not len(sampling.negatives):
+        raise DataError(
+            f"data.negatives is {data.negatives}, but each of the {len(sampling.positives)} training images of "
+            f"{files.json} holds one of the classes {', '.join(table.drawn)}. Leave data.negatives out, or choose "
+            "fewer classes by --data.classes."
+        )
+    return Samples(data, files, index, table, sampling.evaluated(data.split_seed), sampling, known_faults or {})
 
 
 def locate(data: Data, split: Split) -> tuple[Files, Split | None]:

@@ -1,0 +1,119 @@
+"""`Data`: the settings of a data set."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
+
+from tyro.conf import UseAppendAction
+
+from jaxseg.data.classes import Merge, Mode
+from jaxseg.data.coco import DataError
+from jaxseg.data.geometry import Resize
+from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown
+
+PATHS = ("root", "_json", "_images")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which images, which classes, and how they become arrays.
+
+    Attributes:
+        root: a folder in COCO's layout; None: the embedded sample.
+        train_json: the training annotations, where they lie elsewhere.
+        train_images: the folder of the training images; None: beside the JSON, or by COCO's layout.
+        val_json: the validation annotations, where they lie elsewhere.
+        val_images: the folder of the validation images; None: beside the JSON, or by COCO's layout.
+        test_json: the test annotations, for data sets that have them.
+        test_images: the folder of the test images; None: beside the JSON, or by COCO's layout.
+        val_fraction: this share of the training file's images becomes the validation split.
+        test_fraction: this share of the training file's images becomes the test split.
+        split_seed: which images those are.
+        classes: names of categories or supercategories, in the order of their class indices; None: all categories, and
+            every image.
+        merge: several categories as one class: its name, then those of its categories or supercategories; in a file
+            `merge=(("pet", "cat", "dog"), ("road", "car", "bus"))`.
+        negatives: this share of the samples of an epoch, and of a validation, are images without the chosen classes;
+            None: none of them where `classes` are chosen, and all of them otherwise.
+        balance: images of a class that fewer than this share of the images hold come sqrt(balance / share) times as
+            often in an epoch (LVIS's repeat factor); 0: every image once. Classes count apart in binary mode too.
+        mode: `binary`: any chosen class against the rest. `multiclass`: told apart.
+        height: of what the network sees, in pixels.
+        width: of what the network sees, in pixels.
+        channels: 3 for RGB, 1 for grey.
+        resize: `stretch` to that size, or `letterbox`: keep the proportions, with black, which counts nowhere, around.
+        overlap: `max_index`: the higher class wins a pixel. `smallest_on_top`, `last_on_top`: that object.
+        crowds: crowd regions as `foreground`, as `void` (count nowhere), or `drop` (background).
+        unknown_category: an annotation whose category the file does not list, as `background`, `void` or `error`.
+        rasterize: outlines scaled and drawn at the `target` size, or drawn at `full` size and reduced.
+        on_error: an unreadable image: `raise`, or `skip`: a sample of weight 0, listed at the end.
+        threads: that load; 0: in the main thread.
+        workers: processes that load the training batches instead; 0: threads only.
+    """
+
+    root: Path | None = None
+    train_json: Path | None = None
+    train_images: Path | None = None
+    val_json: Path | None = None
+    val_images: Path | None = None
+    test_json: Path | None = None
+    test_images: Path | None = None
+    val_fraction: float = 0.0
+    test_fraction: float = 0.0
+    split_seed: int = 0
+    classes: tuple[str, ...] | None = None
+    merge: Annotated[Merge, UseAppendAction] = ()
+    negatives: float | None = None
+    balance: float = 0.0
+    mode: Mode = "binary"
+    height: int = 224
+    width: int = 224
+    channels: Literal[1, 3] = 3
+    resize: Resize = "stretch"
+    overlap: Overlap = "max_index"
+    crowds: Crowds = "foreground"
+    unknown_category: Unknown = "background"
+    rasterize: Rasterize = "target"
+    on_error: Literal["raise", "skip"] = "raise"
+    threads: int = 4
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        """A config file may write paths as text, and classes as lists."""
+        for name, value in vars(self).items():
+            if isinstance(value, str) and name.endswith(PATHS):
+                object.__setattr__(self, name, Path(value))
+        if isinstance(self.classes, list):
+            object.__setattr__(self, "classes", tuple(self.classes))
+        rows = tuple(tuple(row) if isinstance(row, list) else row for row in self.merge)
+        object.__setattr__(self, "merge", rows)
+
+    @property
+    def uses_sample(self) -> bool:
+        """True if no data set is named, which means the embedded sample."""
+        return self.root is self.train_json is self.val_json is self.test_json is None
+
+    @property
+    def rules(self) -> MaskRules:
+        """How annotations become masks."""
+        return MaskRules(self.overlap, self.crowds, self.unknown_category, self.rasterize)
+
+
+def check_settings(data: Data) -> None:
+    """What a config file can get wrong; a command line can't."""
+    for name, hint in get_type_hints(Data).items():
+        value, choices = getattr(data, name), get_args(hint)
+        if get_origin(hint) is Literal and value not in choices:
+            raise DataError(f"data.{name} is {value!r}: expected {' or '.join(map(repr, choices))}.")
+    if isinstance(data.classes, str):
+        raise DataError(f"data.classes is the text {data.classes!r}: one class is written ({data.classes!r},).")
+    if any(isinstance(row, str) for row in data.merge):
+        raise DataError(f"data.merge is {data.merge!r}: one merged class is written (('pet', 'cat', 'dog'),).")
+    least = {"height": 1, "width": 1, "threads": 0, "workers": 0, "split_seed": 0}
+    for name, bound in least.items():
+        if getattr(data, name) < bound:
+            raise DataError(f"data.{name} is {getattr(data, name)}: expected at least {bound}.")
+    if data.negatives is not None and not 0 <= data.negatives < 1:
+        raise DataError(f"data.negatives is {data.negatives}: expected a share of at least 0 and below 1, such as 0.1.")
+    if not 0 <= data.balance <= 1:
+        raise DataError(f"data.balance is {data.balance}: expected a share from 0 to 1, such as 0.1.")
