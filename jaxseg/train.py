@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -57,6 +58,7 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
         InputError: for data, sizes, settings or weights that can't be used, or a folder that holds another run.
     """
     folder = RunFolder(Path(workdir))
+    config = as_begun(config, folder)
     faults = {fault["image_id"]: fault["error"] for fault in read_lines(folder.faults)}
     train = open_split(config.data, "train", known_faults=faults)
     val = open_split(config.data, "val", train.table, known_faults=faults)
@@ -107,7 +109,7 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
 
 
 def fitted(config: Config, train: Samples) -> Config:
-    """The config with the network's output channels taken from the class table.
+    """The config with the network's output channels taken from the class table, and the image decoder decided.
 
     Raises:
         InputError: if they disagree, or the network can't take the size.
@@ -120,7 +122,24 @@ def fitted(config: Config, train: Samples) -> Config:
             f"model.out_channels is {given}; data.mode {config.data.mode!r} with the classes {names} needs {needed}. "
             "Leave it out, and it is taken from the classes."
         )
-    return dataclasses.replace(config, model=config.model.clone(out_channels=needed))
+    return dataclasses.replace(config, data=train.data, model=config.model.clone(out_channels=needed))
+
+
+def as_begun(config: Config, folder: RunFolder) -> Config:
+    """The config with the decoder that the run in this folder began with, where it is left open."""
+    if config.data.decoder != "auto" or not folder.config.exists():
+        return config
+    return dataclasses.replace(
+        config, data=dataclasses.replace(config.data, decoder=settings_of(folder)["config"]["data"]["decoder"])
+    )
+
+
+def settings_of(folder: RunFolder) -> dict[str, Any]:
+    """What config.json says of the run in this folder."""
+    content = json.loads(folder.config.read_text())
+    content["config"]["data"].setdefault("decoder", "pillow")  # the only one, once
+    content["config"] = to_json(from_json(content["config"]))  # settings that came later have their defaults
+    return content
 
 
 def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
@@ -131,8 +150,7 @@ def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
     """
     ours = {"config": to_json(config), "annotations": digests}
     if folder.config.exists():
-        theirs = json.loads(folder.config.read_text())
-        theirs["config"] = to_json(from_json(theirs["config"]))  # settings that came later have their defaults
+        theirs = settings_of(folder)
         changed = {
             name.removeprefix("config."): values
             for name, values in differences(ours, theirs).items()

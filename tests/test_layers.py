@@ -13,7 +13,7 @@ ORDER = (
     ("data.segmentations", "data.stream"),
     ("data.coco",),
     ("data.geometry",),
-    ("data.headers",),
+    ("data.headers", "data.jpegs"),
     ("data.classes", "data.masks", "data.images", "data.layout"),
     ("data.sampling", "data.settings"),
     ("data.textures",),

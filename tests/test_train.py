@@ -13,6 +13,7 @@ from PIL import Image
 
 import jaxseg
 from jaxseg.config import from_json
+from jaxseg.data.images import decided
 from jaxseg.run import RunFolder, read_lines
 from jaxseg.train import Progress, after_epoch, finished, fit, main
 
@@ -148,6 +149,31 @@ def test_a_setting_that_came_after_the_run_has_its_default(done: RunFolder, samp
     fit(small(sample), tmp_path / "older")
     with pytest.raises(jaxseg.InputError, match=r"model\.activation: now 'silu', there 'relu'"):
         fit(small(sample, model=jaxseg.UNet(widths=(4, 8), norm="batch", activation="silu")), tmp_path / "older")
+
+
+@pytest.mark.parametrize("began", ["pillow", "simplejpeg", None])
+def test_a_run_keeps_the_decoder_it_began_with(
+    done: RunFolder, sample: Path, tmp_path: Path, began: str | None, capsys: pytest.CaptureFixture
+) -> None:
+    """`auto` is decided once; a run from before there was a choice began with Pillow."""
+    if began == "simplejpeg":
+        pytest.importorskip("simplejpeg")
+    config = json.loads(done.config.read_text())
+    assert config["config"]["data"]["decoder"] == decided("auto")
+    shutil.copytree(done.path, tmp_path / "run")
+    config["config"]["data"]["decoder"] = began
+    if began is None:
+        del config["config"]["data"]["decoder"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    fit(small(sample), tmp_path / "run")
+    assert "This run is finished" in capsys.readouterr().out
+    again = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert again["config"]["data"]["decoder"] == (began or "pillow")
+    if began == "simplejpeg":
+        changed = small(sample)
+        changed = dataclasses.replace(changed, data=dataclasses.replace(changed.data, decoder="pillow"))
+        with pytest.raises(jaxseg.InputError, match=r"data\.decoder: now 'pillow', there 'simplejpeg'"):
+            fit(changed, tmp_path / "run")
 
 
 def test_other_annotations_are_another_run(done: RunFolder, sample: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Image files to arrays of one size."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -9,16 +10,32 @@ from PIL import Image, ImageFile
 from jaxseg.data.coco import DataError
 from jaxseg.data.geometry import Placement, check_pixels, framed
 from jaxseg.data.headers import opened
+from jaxseg.data.jpegs import decode_jpeg, installed
 
+Decoder = Literal["auto", "pillow", "simplejpeg"]
+Decided = Literal["pillow", "simplejpeg"]
 ORIENTATION = 0x0112  # EXIF's tag
 
 
-def read_image(path: Path, *, placement: Placement, channels: int) -> UInt8[np.ndarray, "height width channels"]:
+def decided(decoder: Decoder) -> Decided:
+    """The decoder that is used here."""
+    if decoder == "simplejpeg" and not installed():
+        raise DataError(
+            "data.decoder is 'simplejpeg', which is not installed: pip install simplejpeg, or take --data.decoder "
+            "pillow, whose images differ slightly."
+        )
+    return ("simplejpeg" if installed() else "pillow") if decoder == "auto" else decoder
+
+
+def read_image(
+    path: Path, *, placement: Placement, channels: int, decoder: Decided = "pillow"
+) -> UInt8[np.ndarray, "height width channels"]:
     """An image scaled, antialiased, and placed in its frame, with black around it where it is letterboxed.
 
-    JPEGs are decoded at a reduced scale where that suffices. Every mode becomes RGB, or grey for one channel; of
-    transparent images the colours as they are stored. EXIF rotation is not applied: COCO's masks belong to the pixels
-    as they are stored. Of several frames the first is read.
+    JPEGs are decoded at a reduced scale where that suffices: a half, a quarter or an eighth by Pillow, any number of
+    eighths by simplejpeg; what that does not read is left to Pillow. Every mode becomes RGB, or grey for one channel;
+    transparency is left out, so the colours are those stored. EXIF rotation is not applied: COCO's masks belong to the
+    pixels as they are stored. Of several frames the first is read.
 
     Raises:
         DataError: if the file is missing or broken, or its size is not the `full` one that the JSON says.
@@ -26,7 +43,7 @@ def read_image(path: Path, *, placement: Placement, channels: int) -> UInt8[np.n
     check_pixels(placement.full, f"{path}, by its entry in the JSON,")
     with opened(path) as image:
         check_size(image, path, placement.full)
-        pixels = np.asarray(scaled(image, placement, "RGB" if channels == 3 else "L"))
+        pixels = np.asarray(scaled(image, placement, "RGB" if channels == 3 else "L", decoder))
     return framed(pixels.reshape(*placement.inner, channels), placement, fill=0)
 
 
@@ -50,22 +67,36 @@ def check_size(image: ImageFile.ImageFile, path: Path, full: tuple[int, int]) ->
     )
 
 
-def scaled(image: ImageFile.ImageFile, placement: Placement, mode: str) -> Image.Image:
+def scaled(image: ImageFile.ImageFile, placement: Placement, mode: str, decoder: Decided) -> Image.Image:
     """The image at the placement's inner size, in RGB or L."""
     size = (placement.inner[1], placement.inner[0])
     working = "L" if image.mode == "L" else mode  # grey stays grey until it is small
-    box = None
-    if reduced := image.draft(working, size):
-        box = reduced[1]  # a reduced JPEG is rounded up to whole pixels; this is the part of it that the image fills
-    if image.mode[0] in "IF":
-        return grey(image.convert("I") if image.mode[0] == "I" else image, size).convert(mode)
-    return to_mode(image, working).resize(size, Image.Resampling.BILINEAR, box).convert(mode)
+    decoded, box = reduced(image, placement, working, decoder)
+    if decoded.mode[0] in "IF":
+        return grey(decoded, size).convert(mode)
+    return to_mode(decoded, working).resize(size, Image.Resampling.BILINEAR, box).convert(mode)
+
+
+def reduced(image: ImageFile.ImageFile, placement: Placement, mode: str, decoder: Decided) -> tuple[Image.Image, Any]:
+    """The image decoded at a scale that suffices, and the box of it that the image fills.
+
+    A reduced JPEG is rounded up to whole pixels, which would shift the picture against its mask.
+    """
+    if decoder == "simplejpeg" and image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and image.fp:
+        found = decode_jpeg(image.fp, placement.full, placement.inner, mode)
+        if found is not None:
+            pixels, scale = found
+            return Image.fromarray(pixels), (0, 0, image.width * scale, image.height * scale)
+    draft = image.draft(mode, (placement.inner[1], placement.inner[0]))
+    return image, draft[1] if draft else None
 
 
 def grey(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """16-bit or floating greys to 8 bits, scaled, not cut. Floats are 0 to 1, or 0 to 255 if any is above 1."""
-    values = np.nan_to_num(np.asarray(image.convert("F").resize(size, Image.Resampling.BILINEAR)))
-    if image.mode == "I":
+    whole = image.mode.startswith("I")
+    image = (image.convert("I") if whole else image).convert("F")  # of the modes of 16 bits, some convert to I alone
+    values = np.nan_to_num(np.asarray(image.resize(size, Image.Resampling.BILINEAR)))
+    if whole:
         values = values / 257
     elif values.max() <= 1:
         values = values * 255

@@ -46,11 +46,11 @@ def draw_mask(
         label = label_of(annotation, lookup, rules)
         if label:
             regions.append((label, annotation))
-    mask = np.zeros(placement.inner, np.uint8)
+    mask = np.zeros(placement.inner, np.uint8, order="F")  # as run lengths lie
     for label, group in paint_order(regions, rules, placement.full):
         covered = [annotation for _, annotation in group]
-        mask[region(covered, rules.rasterize, placement.full, placement.inner)] = label
-    return framed(mask, placement, fill=VOID)
+        np.copyto(mask, label, where=region(covered, rules.rasterize, placement.full, placement.inner))
+    return framed(np.ascontiguousarray(mask), placement, fill=VOID)
 
 
 def label_of(annotation: Annotation, lookup: np.ndarray, rules: MaskRules) -> int:
@@ -80,18 +80,17 @@ def region(
     annotations: list[Annotation], rasterize: Rasterize, full: tuple[int, int], target: tuple[int, int]
 ) -> Bool[np.ndarray, "height width"]:
     """The union of the annotations at the target size."""
-    covered = np.zeros(target, np.bool_)
-    if rasterize == "full" and full != target:
-        for annotation in annotations:  # each reduced, then merged: the original's order
-            covered |= reduce_mask(decode(rles(annotation, full)), *target)
-        return covered
-    step = np.array([target[1] / full[1], target[0] / full[0]])
-    outlines = [(p.reshape(-1, 2) * step).ravel().tolist() for a in annotations for p in a.polygons]
-    if outlines:
-        covered |= decode(coco_mask.frPyObjects(outlines, *target))
+    covered = np.zeros(target, np.bool_, order="F")
+    scaled = rasterize == "target" or full == target
+    if scaled:
+        step = np.array([target[1] / full[1], target[0] / full[0]])
+        outlines = [(p.reshape(-1, 2) * step).ravel().tolist() for a in annotations for p in a.polygons]
+        if outlines:
+            covered = decode(coco_mask.frPyObjects(outlines, *target))
     for annotation in annotations:
-        if annotation.rle is not None:
-            covered |= reduce_mask(decode(rles(annotation, full)), *target)
+        parts = rles(annotation, full) if annotation.rle is not None or not scaled else []
+        if parts:  # each annotation reduced, then merged: the original's order
+            covered |= reduce_mask(decode(parts), *target)
     return covered
 
 
@@ -103,9 +102,9 @@ def rles(annotation: Annotation, full: tuple[int, int]) -> list[Any]:
     return parts
 
 
-def decode(parts: list[Any]) -> Bool[np.ndarray, "height width"] | Literal[False]:
-    """The union of the parts; False, which paints nothing, for none."""
-    return coco_mask.decode(coco_mask.merge(parts)).astype(np.bool_) if parts else False
+def decode(parts: list[Any]) -> Bool[np.ndarray, "height width"]:
+    """The union of the parts, at least one."""
+    return coco_mask.decode(coco_mask.merge(parts)).view(np.bool_)
 
 
 def area(annotation: Annotation, full: tuple[int, int]) -> int:
@@ -114,13 +113,11 @@ def area(annotation: Annotation, full: tuple[int, int]) -> int:
     return int(coco_mask.area(coco_mask.merge(parts))) if parts else 0
 
 
-def reduce_mask(mask: np.ndarray | Literal[False], height: int, width: int) -> Bool[np.ndarray, "height width"]:
+def reduce_mask(mask: Bool[np.ndarray, "rows columns"], height: int, width: int) -> Bool[np.ndarray, "height width"]:
     """True where the mask, interpolated linearly at the new pixel's centre, is at least one half.
 
     That is OpenCV's default resize on 0/1 masks, which the original applies to each annotation.
     """
-    if mask is False:
-        return np.zeros((height, width), np.bool_)
     values = mask
     for axis, size in enumerate((height, width)):
         centre = np.clip((np.arange(size) + 0.5) * mask.shape[axis] / size - 0.5, 0, mask.shape[axis] - 1)

@@ -1,6 +1,6 @@
 """One position of a split to one sample: image, mask and weight."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypedDict
 
@@ -11,7 +11,7 @@ from jaxseg.arrays import VOID
 from jaxseg.data.classes import ClassTable, choose_classes
 from jaxseg.data.coco import CocoIndex, DataError, read_index
 from jaxseg.data.geometry import Placement, place
-from jaxseg.data.images import read_image
+from jaxseg.data.images import decided, read_image
 from jaxseg.data.layout import Files, Split, given, image_path, in_coco_root
 from jaxseg.data.masks import draw_mask
 from jaxseg.data.sample import sample_root
@@ -75,7 +75,8 @@ class Samples:
     def image(self, position: int) -> UInt8[np.ndarray, "height width channels"]:
         """The image at a position of the index, at the target size."""
         path = image_path(self.files.images, self.index.file_name(position))
-        return read_image(path, placement=self.placement(position), channels=self.data.channels)
+        decoder = decided(self.data.decoder)
+        return read_image(path, placement=self.placement(position), channels=self.data.channels, decoder=decoder)
 
     def mask(self, position: int) -> UInt8[np.ndarray, "height width"]:
         """The mask at a position of the index, at the target size."""
@@ -104,6 +105,7 @@ def open_split(
         DataError: if files are missing or wrong, a class is unknown, or no image is left.
     """
     check_settings(data)
+    data = replace(data, decoder=decided(data.decoder))
     files, part = locate(data, split)
     index = read_index(files.json)
     table = table or choose_classes(index, data.classes, data.mode, data.merge)

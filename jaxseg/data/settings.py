@@ -9,6 +9,7 @@ from tyro.conf import UseAppendAction
 from jaxseg.data.classes import Merge, Mode
 from jaxseg.data.coco import DataError
 from jaxseg.data.geometry import Resize
+from jaxseg.data.images import Decoder
 from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown
 
 PATHS = ("root", "_json", "_images")
@@ -42,6 +43,8 @@ class Data:
         width: of what the network sees, in pixels.
         channels: 3 for RGB, 1 for grey.
         resize: `stretch` to that size, or `letterbox`: keep the proportions, with black, which counts nowhere, around.
+        decoder: of JPEGs: `pillow`, `simplejpeg` (extra `fast`), or `auto`: the latter if it is installed when a run
+            begins, which then keeps to it.
         overlap: `max_index`: the higher class wins a pixel. `smallest_on_top`, `last_on_top`: that object.
         crowds: crowd regions as `foreground`, as `void` (count nowhere), or `drop` (background).
         unknown_category: an annotation whose category the file does not list, as `background`, `void` or `error`.
@@ -70,6 +73,7 @@ class Data:
     width: int = 224
     channels: Literal[1, 3] = 3
     resize: Resize = "stretch"
+    decoder: Decoder = "auto"
     overlap: Overlap = "max_index"
     crowds: Crowds = "foreground"
     unknown_category: Unknown = "background"

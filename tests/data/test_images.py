@@ -4,14 +4,16 @@ import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from jaxseg.data.coco import DataError
 from jaxseg.data.geometry import place
-from jaxseg.data.images import read_image
+from jaxseg.data.images import decided, read_image
+from jaxseg.data.jpegs import installed
 
 STORED, TARGET = (61, 83), (20, 30)
 ROWS, COLUMNS = np.mgrid[:61, :83].astype(np.uint8)
@@ -34,15 +36,34 @@ def clear(picture: Image.Image) -> Image.Image:
     return picture
 
 
+def lab(picture: Image.Image) -> Image.Image:
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    return ImageCms.applyTransform(picture, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+
+
+I16B = Image.frombytes("I;16B", PICTURE.size, (GREY.astype(">u2") * 257).tobytes())
+
+
 def put(path: Path, picture: Image.Image, **options: object) -> Path:
     picture.save(path, **options)
     return path
 
 
+@pytest.fixture(params=["pillow", "simplejpeg"])
+def decoder(request: pytest.FixtureRequest) -> str:
+    if request.param == "simplejpeg" and not installed():
+        pytest.skip("needs simplejpeg: pip install simplejpeg")
+    return request.param
+
+
 def read(
-    path: Path, channels: int = 3, stored: tuple[int, int] = STORED, target: tuple[int, int] = TARGET
+    path: Path,
+    channels: int = 3,
+    stored: tuple[int, int] = STORED,
+    target: tuple[int, int] = TARGET,
+    decoder: Any = "pillow",
 ) -> np.ndarray:
-    return read_image(path, placement=place(stored, target, "stretch"), channels=channels)
+    return read_image(path, placement=place(stored, target, "stretch"), channels=channels, decoder=decoder)
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
@@ -61,9 +82,18 @@ KINDS: dict[str, tuple[str, Callable[[], Image.Image], np.ndarray, dict]] = {
     "cmyk": ("a.jpg", lambda: PICTURE.convert("CMYK"), RGB, {"quality": 95, "subsampling": 0}),
     "grey": ("a.png", lambda: DIM, GREY, {}),
     "grey jpeg": ("a.jpg", lambda: DIM, GREY, {"quality": 95}),
+    "cmyk tiff": ("a.tif", lambda: PICTURE.convert("CMYK"), RGB, {}),
+    "ycbcr tiff": ("a.tif", lambda: PICTURE.convert("YCbCr"), RGB, {}),
+    "lab tiff": ("a.tif", lambda: lab(PICTURE), RGB, {}),
+    "jpeg 2000": ("a.jp2", lambda: PICTURE, RGB, {}),
+    "ppm": ("a.ppm", lambda: PICTURE, RGB, {}),
     "grey alpha": ("a.png", lambda: clear(DIM), GREY, {}),
     "sixteen bits": ("a.png", lambda: Image.fromarray(GREY.astype(np.uint16) * 257), GREY, {}),
     "sixteen bits tiff": ("a.tif", lambda: Image.fromarray(GREY.astype(np.uint16) * 257), GREY, {}),
+    "sixteen bits, the other byte order": ("a.tif", lambda: I16B, GREY, {}),
+    "32 bits": ("a.tif", lambda: Image.fromarray(GREY.astype(np.int32) * 257), GREY, {}),
+    "floats to 1": ("a.tif", lambda: Image.fromarray(GREY.astype(np.float32) / 255), GREY, {}),
+    "floats to 255": ("a.tif", lambda: Image.fromarray(GREY.astype(np.float32)), GREY, {}),
     "palette": ("a.png", palette, RGB, {}),
     "palette gif": ("a.gif", palette, RGB, {}),
     "palette, one colour clear": ("a.png", lambda: palette(3), RGB, {}),
@@ -78,9 +108,9 @@ KINDS: dict[str, tuple[str, Callable[[], Image.Image], np.ndarray, dict]] = {
 
 @pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_file(tmp_path: Path, kind: str, channels: int) -> None:
+def test_every_kind_of_file(tmp_path: Path, kind: str, channels: int, decoder: str) -> None:
     name, make, truth, options = KINDS[kind]
-    found = read(put(tmp_path / name, make(), **options), channels)
+    found = read(put(tmp_path / name, make(), **options), channels, decoder=decoder)
     assert (found.shape, found.dtype) == ((*TARGET, channels), np.uint8)
     colours = truth if truth.ndim == 3 else np.repeat(truth[..., None], 3, axis=-1)
     expected = colours if channels == 3 else luminance(colours)[..., None]
@@ -97,12 +127,12 @@ def test_no_resize_is_exact(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_exif_rotation_is_not_applied(tmp_path: Path, orientation: int) -> None:
+def test_exif_rotation_is_not_applied(tmp_path: Path, orientation: int, decoder: str) -> None:
     """COCO's masks belong to the pixels as they are stored."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned = read(put(tmp_path / "turned.jpg", PICTURE, exif=exif))
-    assert np.array_equal(turned, read(put(tmp_path / "plain.jpg", PICTURE)))
+    turned = read(put(tmp_path / "turned.jpg", PICTURE, exif=exif), decoder=decoder)
+    assert np.array_equal(turned, read(put(tmp_path / "plain.jpg", PICTURE), decoder=decoder))
 
 
 def test_a_resize_is_antialiased(tmp_path: Path) -> None:
@@ -117,24 +147,24 @@ def full_decode(path: Path, target: tuple[int, int]) -> np.ndarray:
         return np.asarray(picture.convert("RGB").resize(target[::-1], Image.Resampling.BILINEAR))
 
 
-def scores_against_full_decode(paths: list[Path], target: tuple[int, int]) -> list[float]:
+def scores_against_full_decode(paths: list[Path], target: tuple[int, int], decoder: str) -> list[float]:
     scores = []
     for path in paths:
         with Image.open(path) as picture:
             stored = (picture.height, picture.width)
-        scores.append(psnr(read(path, stored=stored, target=target), full_decode(path, target)))
+        scores.append(psnr(read(path, stored=stored, target=target, decoder=decoder), full_decode(path, target)))
     return scores
 
 
 @pytest.mark.parametrize("target", [(64, 64), (96, 128)], ids=str)
-def test_reduced_decoding_is_close_to_the_full_one(sample: Path, target: tuple[int, int]) -> None:
-    scores = scores_against_full_decode(sorted((sample / "images" / "val2017").iterdir()), target)
+def test_reduced_decoding_is_close_to_the_full_one(sample: Path, target: tuple[int, int], decoder: str) -> None:
+    scores = scores_against_full_decode(sorted((sample / "images" / "val2017").iterdir()), target, decoder)
     assert min(scores) > 32
 
 
-def test_reduced_decoding_is_close_on_real_photographs(coco_dev: Path) -> None:
+def test_reduced_decoding_is_close_on_real_photographs(coco_dev: Path, decoder: str) -> None:
     paths = sorted((coco_dev / "images" / "val2017").iterdir())[:25]
-    scores = scores_against_full_decode(paths, (224, 224))
+    scores = scores_against_full_decode(paths, (224, 224), decoder)
     print(f"PSNR to a full decode: mean {np.mean(scores):.1f} dB, worst {min(scores):.1f} dB")
     assert min(scores) > 32
 
@@ -150,10 +180,55 @@ def test_large_jpegs_are_decoded_at_a_reduced_size(tmp_path: Path) -> None:
     assert seen == [(83, 61)]
 
 
+# The two decoders.
+
+
+def test_what_simplejpeg_does_not_read_is_left_to_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simplejpeg = pytest.importorskip("simplejpeg")
+    plain = put(tmp_path / "a.jpg", PICTURE)
+    padded = tmp_path / "padded.jpg"
+    padded.write_bytes(plain.read_bytes() + bytes(2**17))  # larger than its pixels: not read at once
+    others = [put(tmp_path / "b.jpg", PICTURE.convert("CMYK")), put(tmp_path / "a.png", PICTURE), padded]
+    for path in others:
+        for channels in (1, 3):
+            assert np.array_equal(read(path, channels, decoder="simplejpeg"), read(path, channels))
+    assert not np.array_equal(read(plain, decoder="simplejpeg"), read(plain))
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", fail)
+    assert np.array_equal(read(plain, decoder="simplejpeg"), read(plain))
+
+
+def test_simplejpeg_decodes_no_more_than_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    simplejpeg = pytest.importorskip("simplejpeg")
+    path = put(tmp_path / "a.jpg", PICTURE)
+    decode, seen = simplejpeg.decode_jpeg, []
+
+    def watch(*given: object, **options: object) -> np.ndarray:
+        seen.append(decode(*given, **options))
+        return seen[-1]
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", watch)
+    for target in ((20, 30), (8, 11), (16, 22), (61, 83), (100, 200), (1, 1)):
+        read(path, target=target, decoder="simplejpeg")
+    assert [pixels.shape[:2] for pixels in seen] == [(23, 32), (8, 11), (23, 32), (61, 83), (61, 83), (8, 11)]
+
+
+def test_the_decoder_is_decided_by_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (True, False):
+        monkeypatch.setattr("jaxseg.data.images.installed", lambda there=there: there)
+        assert decided("auto") == ("simplejpeg" if there else "pillow")
+        assert decided("pillow") == "pillow"
+    with pytest.raises(DataError, match="not installed: pip install simplejpeg, or take --data"):
+        decided("simplejpeg")
+
+
 # Files that can't be used.
 
 
-def refuse(path: Path, **options: tuple[int, int]) -> str:
+def refuse(path: Path, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
         read(path, **options)
     assert str(path) in str(caught.value)
@@ -189,17 +264,18 @@ def test_what_is_no_image_is_said(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.bmp", "a.webp"])
-def test_a_truncated_file_is_said(tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_is_said(tmp_path: Path, name: str, decoder: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, RGB.shape, np.uint8)
     path = put(tmp_path / name, Image.fromarray(noise))
     whole = path.read_bytes()
+    assert read(path, decoder=decoder).any()
     for length in range(1, int(len(whole) * 0.9), max(1, len(whole) // 40)):
         path.write_bytes(whole[:length])
-        assert "can't be read as an image" in refuse(path)
+        assert "can't be read as an image" in refuse(path, decoder=decoder)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.tif", "a.webp", "a.bmp"])
-def test_damaged_files_raise_nothing_else(tmp_path: Path, name: str, long: bool) -> None:
+def test_damaged_files_raise_nothing_else(tmp_path: Path, name: str, decoder: str, long: bool) -> None:
     path = put(tmp_path / name, PICTURE.quantize(64) if name.endswith("gif") else PICTURE)
     whole, random = path.read_bytes(), np.random.default_rng(0)
     for _ in range(3000 if long else 100):
@@ -211,7 +287,7 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path, name: str, long: bool)
         with warnings.catch_warnings():  # Pillow warns of odd metadata
             warnings.simplefilter("ignore")
             with contextlib.suppress(DataError):
-                assert read(path).shape == (*TARGET, 3)
+                assert read(path, decoder=decoder).shape == (*TARGET, 3)
 
 
 def test_a_decoders_own_errors_are_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
