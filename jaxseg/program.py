@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
+from jaxseg.data.geometry import how_resized
 from jaxseg.description import check_outputs, parse_description
 from jaxseg.errors import InputError
 from jaxseg.metrics import class_probabilities
@@ -31,7 +32,7 @@ weights = dict(np.load(io.BytesIO(archive.read("weights.npz"))))
 probabilities, logits = export.deserialize(bytearray(archive.read("program.bin"))).call(weights, images)
 
 images         uint8 [batch, height, width, {channels}], {colours}; any batch, any {sides}.
-               In training each photograph was stretched to {height} x {width} (height x width), antialiased.
+               {resized}
 probabilities  float32 [batch, height, width, {outputs}]; the mask is {mask}.
 logits         the same before the {function}.
 
@@ -132,7 +133,8 @@ def without_source_paths() -> Iterator[None]:
 def readme(model: Weights, name: str) -> str:
     description, stride, binary = model.description, model.model.stride, model.model.out_channels == 1
     return README.format(
-        **{key: description[key] for key in ("height", "width", "channels")},
+        channels=description["channels"],
+        resized=how_resized(*(description[key] for key in ("resize", "height", "width"))),
         jax=jax.__version__,
         name=name,
         colours="RGB" if description["channels"] == 3 else "grey",

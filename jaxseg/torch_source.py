@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from jaxseg.data.geometry import how_resized
 from jaxseg.models.unet import ACTIVATION_NAMES, UNet
 
 FILE = '''\
@@ -13,7 +14,7 @@ FILE = '''\
     masks = predict(network, images)
 
 `images`: uint8 [batch, height, width, {channels}], {colours}; any {sides}.
-In training each photograph was stretched to HEIGHT x WIDTH, antialiased.
+{resized}
 `masks`: uint8 [batch, height, width], positions in CLASSES.
 """
 
@@ -85,6 +86,7 @@ def torch_source(model: UNet, description: dict[str, Any], weights: str) -> str:
     binary = model.out_channels == 1
     return FILE.format(
         **{key: description[key] for key in ("height", "width", "channels", "scale")},
+        resized=how_resized(*(description[key] for key in ("resize", "height", "width"))),
         weights=weights,
         colours="RGB" if description["channels"] == 3 else "grey",
         sides=f"sides that are multiples of {model.stride}" if model.stride > 1 else "height and width",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 import jaxseg
 from jaxseg.config import from_json
 from jaxseg.data.images import decided
+from jaxseg.data.samples import open_split
+from jaxseg.metrics import Totals
 from jaxseg.run import RunFolder, read_lines
 from jaxseg.train import Progress, after_epoch, finished, fit, main
 
@@ -149,6 +152,30 @@ def test_a_setting_that_came_after_the_run_has_its_default(done: RunFolder, samp
     fit(small(sample), tmp_path / "older")
     with pytest.raises(jaxseg.InputError, match=r"model\.activation: now 'silu', there 'relu'"):
         fit(small(sample, model=jaxseg.UNet(widths=(4, 8), norm="batch", activation="silu")), tmp_path / "older")
+
+
+def test_a_letterboxed_run(sample: Path, tmp_path: Path) -> None:
+    """It trains, its numbers count the pictures alone, and model.json tells the rule to whoever uses the weights."""
+    config = small(sample, epochs=1)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, resize="letterbox"))
+    samples = open_split(config.data, "val")
+    inner = [np.prod(samples.placement(int(position)).inner) for position in samples.positions]
+    assert sum(inner) < len(samples) * 32 * 48
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        add = Totals.add
+
+        def watch(self: Totals, loss: float, pixels: int, confusion: np.ndarray) -> Totals:
+            seen.append((pixels, int(confusion.sum())))
+            return add(self, loss, pixels, confusion)
+
+        patch.setattr(Totals, "add", watch)
+        folder = fit(config, tmp_path)
+    steps = math.ceil(len(samples) / config.batch_size)
+    for counts in zip(*seen[-steps:], strict=True):  # of the last validation, by the best weights
+        assert sum(counts) == sum(inner)
+    assert json.loads(folder.model.read_text())["resize"] == "letterbox"
+    assert jaxseg.load(folder.path).resize == "letterbox"
 
 
 @pytest.mark.parametrize("began", ["pillow", "simplejpeg", None])

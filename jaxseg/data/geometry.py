@@ -42,6 +42,16 @@ def place(full: tuple[int, int], target: tuple[int, int], resize: Resize) -> Pla
     return Placement(full, (height, width), ((target[0] - height) // 2, (target[1] - width) // 2), target)
 
 
+def how_resized(resize: Resize, height: int | None, width: int | None) -> str:
+    """A sentence for whoever prepares images without jaxseg."""
+    if height is None or width is None:
+        return "The size of the photographs in training is not known."
+    size = f"{height} x {width} (height x width)"
+    if resize == "stretch":
+        return f"In training each photograph was stretched to {size}, antialiased."
+    return f"In training each photograph was scaled to fit {size}, antialiased, and centred on black."
+
+
 def framed(
     inner: Shaped[np.ndarray, "_ _ ..."], placement: Placement, fill: int
 ) -> Shaped[np.ndarray, "height width ..."]:

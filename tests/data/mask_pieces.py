@@ -8,7 +8,7 @@ from coco_files import annotation, content, image, rle
 
 from jaxseg.data.classes import choose_classes
 from jaxseg.data.coco import build
-from jaxseg.data.geometry import place
+from jaxseg.data.geometry import Resize, place
 from jaxseg.data.masks import MaskRules, draw_mask
 
 FULL = (30, 40)
@@ -20,11 +20,12 @@ def drawn(
     full: tuple[int, int] = FULL,
     target: tuple[int, int] | None = None,
     classes: tuple[str, ...] = ("cat", "dog", "bird"),
+    resize: Resize = "stretch",
     **rules: Any,
 ) -> np.ndarray:
     index = build(content([image(1, *full)], annotations), Path("x.json"), "")
     lookup = choose_classes(index, classes, "multiclass").lookup(index)
-    return draw_mask(index.annotations(0), lookup, FAITHFUL._replace(**rules), place(full, target or full, "stretch"))
+    return draw_mask(index.annotations(0), lookup, FAITHFUL._replace(**rules), place(full, target or full, resize))
 
 
 def region(rows: slice, columns: slice, full: tuple[int, int] = FULL) -> np.ndarray:

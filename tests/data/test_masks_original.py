@@ -11,6 +11,7 @@ from mask_pieces import FAITHFUL, cat, drawn
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from jaxseg.arrays import VOID
 from jaxseg.data.classes import choose_classes
 from jaxseg.data.coco import read_index
 from jaxseg.data.geometry import place
@@ -131,35 +132,63 @@ def test_scaled_outlines_are_the_originals_masks_on_real_photographs(coco_dev: P
     assert min(scores) >= 0.9
 
 
-# The image and its mask take the same way.
+# The image and its mask take the same way: a picture of the mask, sent through the image's own path, is the mask.
+
+RESIZE = pytest.mark.parametrize("resize", ["stretch", "letterbox"])
 
 
-@pytest.mark.parametrize("factor", [1, 2, 3])
-def test_the_image_and_its_mask_keep_together(tmp_path: Path, factor: int) -> None:
-    """The mask, sent as a picture through the image's own path, comes out as the mask."""
-    full, target = (37, 53), (37 * factor, 53 * factor)
+@RESIZE
+@pytest.mark.parametrize("target", [(37, 53), (74, 106), (111, 159), (111, 53), (64, 256), (37, 54)], ids=str)
+def test_the_image_and_its_mask_agree_pixel_by_pixel(tmp_path: Path, resize: Any, target: tuple[int, int]) -> None:
+    """Where nothing shrinks, both interpolate linearly between the middles of pixels."""
+    full = (37, 53)
     rows, columns = np.mgrid[: full[0], : full[1]]
     mask = np.hypot(rows - 12, (columns - 35) * 0.7) < 9
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
-    picture = read_image(tmp_path / "mask.png", placement=place(full, target, "stretch"), channels=1)[..., 0]
-    decided = np.abs(picture - 127.5) > 1.5  # the picture holds whole greys
-    assert np.array_equal(drawn([cat(mask)], full, target)[decided], (picture > 127)[decided])
+    placement = place(full, target, resize)
+    picture = read_image(tmp_path / "mask.png", placement=placement, channels=1)[..., 0]
+    ours = drawn([cat(mask)], full, target, resize=resize)
+    around = np.ones(target, bool)
+    around[placement.window] = False
+    decided = ~around & (np.abs(picture - 127.5) > 1.5)  # the picture holds whole greys
+    assert decided.sum() > 0.9 * np.prod(placement.inner)
+    assert np.array_equal(ours[decided], (picture > 127)[decided])
+    assert (ours[around] == VOID).all()
+    assert not picture[around].any()
 
 
-@pytest.mark.parametrize("full", [(1001, 777), (1023, 1535)], ids=str)
-def test_reduced_jpegs_keep_to_their_masks(tmp_path: Path, full: tuple[int, int]) -> None:
-    """JPEGs decoded at an eighth are rounded up to whole pixels: the picture must not shift for that."""
+FILES = [("png", "pillow"), ("jpg", "pillow"), ("jpg", "simplejpeg")]
+
+
+@RESIZE
+@pytest.mark.parametrize("rasterize", ["target", "full"])
+@pytest.mark.parametrize(("ending", "decoder"), FILES, ids=str)
+@pytest.mark.parametrize("full", [(1001, 777), (1023, 1535), (311, 1601)], ids=str)
+def test_reduced_pictures_keep_to_their_masks(
+    tmp_path: Path, full: tuple[int, int], ending: str, decoder: Any, rasterize: str, resize: Any
+) -> None:
+    """JPEGs decoded at some eighths are rounded up to whole pixels: the picture must not shift for that."""
+    if decoder == "simplejpeg":
+        pytest.importorskip("simplejpeg")
     target = (96, 64)
-    rows, columns = np.mgrid[: full[0], : full[1]]
-    mask = np.hypot((rows / full[0] - 0.8) * 3, (columns / full[1] - 0.75) * 2) < 0.4
-    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.jpg", quality=95)
-    picture = read_image(tmp_path / "mask.jpg", placement=place(full, target, "stretch"), channels=1)[..., 0]
-    ours = drawn([cat(mask)], full, target)
-    for axis, size in enumerate(target):
-        middles = (np.arange(full[axis]) + 0.5) * size / full[axis]
-        true = np.average(middles, weights=mask.sum(1 - axis))
-        by_image, by_mask = (
-            np.average(np.arange(size) + 0.5, weights=a.sum(1 - axis, dtype=float)) for a in (picture, ours)
-        )
-        assert by_image == pytest.approx(true, abs=0.02)
-        assert by_mask == pytest.approx(true, abs=0.1)
+    rows, columns = ((np.arange(side) + 0.5) / side for side in full)
+    mask = np.hypot((rows[:, None] - 0.6) * 3, (columns[None] - 0.65) * 2) < 0.5
+    angle = np.linspace(0, 2 * np.pi, 500, endpoint=False)
+    outline = np.stack([(0.65 + 0.25 * np.cos(angle)) * full[1], (0.6 + 0.5 / 3 * np.sin(angle)) * full[0]], axis=1)
+    path = tmp_path / f"mask.{ending}"
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path, quality=95)
+    placement = place(full, target, resize)
+    picture = read_image(path, placement=placement, channels=1, decoder=decoder)[..., 0][placement.window]
+    for entry in (cat(mask), annotation(1, 1, 1, [outline.ravel().tolist()])):
+        found = drawn([entry], full, target, rasterize=rasterize, resize=resize)
+        assert (found == VOID).sum() == np.prod(target) - np.prod(placement.inner)
+        ours = found[placement.window]
+        assert iou(ours, picture > 127) > 0.93
+        for axis, size in enumerate(placement.inner):
+            middles = (np.arange(full[axis]) + 0.5) * size / full[axis]
+            true = np.average(middles, weights=mask.sum(1 - axis))
+            by_image, by_mask = (
+                np.average(np.arange(size) + 0.5, weights=a.sum(1 - axis, dtype=float)) for a in (picture, ours)
+            )
+            assert by_image == pytest.approx(true, abs=0.03)
+            assert by_mask == pytest.approx(true, abs=0.2)  # of whole pixels

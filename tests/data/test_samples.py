@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from coco_files import annotation, box, image, write_coco, write_pictures, write_root
 from PIL import Image
 
+from jaxseg.arrays import Batch
 from jaxseg.data.coco import DataError
 from jaxseg.data.samples import FAULT_BYTES, Data, Samples, open_split
+from jaxseg.losses import valid_pixels
 
 SMALL: dict[str, Any] = {"height": 16, "width": 24}
 
@@ -205,3 +208,20 @@ def test_merged_classes_are_drawn_as_one(root: Path) -> None:
         assert len(samples) == len(samples.index)
         drawn = [int(samples[place]["mask"].max()) for place in range(len(samples))]
         assert drawn == [1 if n % 3 < 2 else 2 for n in range(len(samples))]
+
+
+@pytest.mark.parametrize("rasterize", ["target", "full"])
+@pytest.mark.parametrize("mode", ["binary", "multiclass"])
+def test_a_letterboxed_sample_counts_nowhere_around_its_picture(root: Path, mode: str, rasterize: str) -> None:
+    """Black in the image, void in the mask; and within, it is the picture scaled alone."""
+    settings: dict[str, Any] = {"root": root, "mode": mode, "rasterize": rasterize}
+    whole = open_split(Data(resize="letterbox", height=32, width=24, **settings), "train")
+    alone = open_split(Data(resize="stretch", height=18, width=24, **settings), "train")
+    for place in range(len(whole)):
+        image, mask = whole[place]["image"], whole[place]["mask"]
+        assert np.array_equal(image[7:25], alone[place]["image"])
+        assert np.array_equal(mask[7:25], alone[place]["mask"])
+        assert not image[:7].any()
+        assert not image[25:].any()
+        counted = np.asarray(valid_pixels(Batch(*map(jnp.asarray, (image[None], mask[None], np.ones(1, np.float32))))))
+        assert int(counted.sum()) == 18 * 24
