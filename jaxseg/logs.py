@@ -2,16 +2,15 @@
 
 import json
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from jaxseg.errors import InputError
+from jaxseg.progress import progress_bar as progress_bar
 from jaxseg.run import RunFolder, read_lines, write_whole
 
 
@@ -117,9 +116,3 @@ def start_wandb(folder: Path, settings: Logs, config: dict[str, Any]) -> Any:
     return wandb.init(
         project=settings.wandb_project, id=name, name=name, dir=str(folder), config=config, resume="allow"
     )
-
-
-def progress_bar(total: int, description: str) -> tqdm:
-    """A bar on a terminal or in a notebook, gone when it is done; nothing where standard error is a file."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return tqdm(total=total, desc=description, leave=False, disable=not watched, dynamic_ncols=True)

@@ -17,10 +17,11 @@ from jaxseg.data.loader import eval_batches, steps_per_epoch, train_batches
 from jaxseg.data.samples import Samples, open_split
 from jaxseg.errors import InputError, told_plainly
 from jaxseg.initial import Initial, read_initial, started_from
-from jaxseg.logs import RunLog, append, progress_bar
+from jaxseg.logs import RunLog, append
 from jaxseg.loop import Compiled, Shown, compile_steps, evaluate_all, train_epoch
 from jaxseg.metrics import Totals
 from jaxseg.models.unet import check_size
+from jaxseg.progress import progress_bar
 from jaxseg.run import RunFolder, read_lines, write_json
 from jaxseg.sharding import data_parallel
 from jaxseg.step import TrainState

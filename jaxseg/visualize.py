@@ -10,8 +10,8 @@ from jaxseg.config import Arguments, Config, parse
 from jaxseg.data.layout import Split
 from jaxseg.data.samples import open_split
 from jaxseg.errors import InputError, told_plainly
-from jaxseg.logs import progress_bar
 from jaxseg.pictures import overlay
+from jaxseg.progress import progress_bar
 from jaxseg.run import write_whole
 from jaxseg.sheets import save_samples
 

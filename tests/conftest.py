@@ -1,6 +1,8 @@
 """What the tests share: fake devices, the compile cache, the sample, real photographs where they are at hand."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxseg-test-compile-cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ["JAXSEG_CACHE"] = tempfile.mkdtemp(prefix="jaxseg-test-cache-")  # the user's stays as it is
 
 import jax
 import jax.monitoring
@@ -17,6 +20,8 @@ import pytest
 from jaxseg.data.sample import write_sample
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+atexit.register(shutil.rmtree, os.environ["JAXSEG_CACHE"], ignore_errors=True)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
-    ("errors", "arrays"),
+    ("errors", "arrays", "run", "progress"),
     ("losses", "metrics", "optim", "boundary", "levels", "bootstrap"),
     ("sweep", "calibration"),
     ("models.unet",),
     ("models.table", "onnx_graph"),
-    ("data.segmentations", "data.stream"),
+    ("data.segmentations", "data.stream", "data.mapped", "data.caches"),
+    ("data.rows",),
+    ("data.index",),
     ("data.coco",),
     ("data.geometry",),
     ("torch_source",),
@@ -37,7 +39,6 @@ ORDER = (
     ("pictures",),
     ("plots",),
     ("sheets", "diagram"),
-    ("run",),
     ("logs", "tensors_file", "page"),
     ("config",),
     ("loop", "description"),

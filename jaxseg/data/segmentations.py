@@ -1,63 +1,193 @@
 """Segmentations as annotations give them, to flat arrays of what can be drawn: outlines and run lengths."""
 
 from array import array
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int32, Int64
 
-BAD, POLYGON, RLE = 0, 1, 2  # kinds of parts
 ABSURD = 10  # a point further out than this many times the image's width or height is no outline
+FARTHEST = 1 << 26  # pixels: pycocotools takes five times this into 32 bits
+LONGEST = 1 << 22  # pixels around an outline: pycocotools takes some 100 bytes for each
+BLOCK = 1 << 19  # points checked at a time
+
+NUMBERS = frozenset((int, float))
+WHOLE = frozenset((int,))
 
 
-class Parts:
-    """Grows the flat arrays of polygons and run lengths; what can't be drawn is kept as an empty BAD part."""
+class Drawable(NamedTuple):
+    """What can be drawn of the annotations, in their order; `faulty` where something can't and is left out.
+
+    Outlines of annotation `a` are `outline_offsets[a]:outline_offsets[a + 1]`, their points the like; so are its runs.
+    """
+
+    outline_offsets: Int64[np.ndarray, " annotations+1"]
+    point_offsets: Int64[np.ndarray, " bounds"]
+    points: Float64[np.ndarray, "points 2"]
+    run_offsets: Int64[np.ndarray, " annotations+1"]
+    runs: Int32[np.ndarray, " runs"]
+    faulty: Bool[np.ndarray, " annotations"]
+    empty: Bool[np.ndarray, " annotations"]
+
+
+class Segmentations:
+    """Grows flat arrays of numbers; whether these can be drawn is seen when all images are known."""
 
     def __init__(self) -> None:
-        self.values, self.lengths, self.kinds, self.per_annotation = array("d"), array("q"), bytearray(), array("q")
+        self.outlines, self.lengths, self.values = array("q"), array("q"), array("d")  # of x, y, x, y, ...
+        self.runs_of, self.run_sizes, self.runs = array("q"), array("q"), array("q")
+        self.faulty, self.empty = bytearray(), bytearray()
 
-    def add(self, segmentation: Any, height: int, width: int) -> None:
-        if isinstance(segmentation, dict):
-            runs = run_lengths(segmentation, height, width)
-            self.append(RLE if runs is not None else BAD, runs if runs is not None else ())
-            self.per_annotation.append(1)
-            return
-        polygons = segmentation if isinstance(segmentation, list) else []
-        for polygon in polygons:
-            good = is_outline(polygon, ABSURD * height, ABSURD * width)
-            self.append(POLYGON if good else BAD, polygon if good else ())
-        self.per_annotation.append(len(polygons))
+    def add(self, segmentation: Any) -> None:
+        """That of the next annotation; where it is no polygons and no run lengths, it is empty."""
+        outlines = runs = faulty = 0
+        if type(segmentation) is list:
+            for polygon in segmentation:
+                if self.add_outline(polygon):
+                    outlines += 1
+                else:
+                    faulty = 1
+        elif type(segmentation) is dict:
+            runs = self.add_runs(segmentation)
+            faulty = not runs
+        self.outlines.append(outlines)
+        self.runs_of.append(runs)
+        self.faulty.append(faulty)
+        self.empty.append(not (outlines or runs or faulty))
 
-    def append(self, kind: int, values: Any) -> None:
-        self.kinds.append(kind)
-        self.values.extend(values)
-        self.lengths.append(len(values))
+    def add_outline(self, polygon: Any) -> bool:
+        """False where it is no list of at least three points."""
+        if (
+            type(polygon) is not list
+            or len(polygon) < 6
+            or len(polygon) % 2
+            or not NUMBERS.issuperset(map(type, polygon))
+        ):
+            return False
+        try:
+            self.values.extend(array("d", polygon))
+        except OverflowError:
+            return False
+        self.lengths.append(len(polygon) // 2)
+        return True
+
+    def add_runs(self, segmentation: dict) -> int:
+        """How many run lengths it has, a list or COCO's compressed string; 0 where it has none."""
+        counts, size = segmentation.get("counts"), segmentation.get("size")
+        if type(size) is not list or len(size) != 2 or not all(type(n) in NUMBERS and 0 < n < 2**31 for n in size):
+            return 0
+        if type(counts) is str:
+            found = decompress(counts)
+            runs = array("q", b"" if found is None else found.tobytes())
+        elif type(counts) is list and WHOLE.issuperset(map(type, counts)):
+            try:
+                runs = array("q", counts)
+            except OverflowError:
+                return 0
+        else:
+            return 0
+        if runs:
+            self.runs.extend(runs)
+            # Half a pixel is no size: 0, which is that of no image.
+            self.run_sizes.extend(int(n) if n == int(n) else 0 for n in size)
+        return len(runs)
+
+    def drawable(self, order: Int64[np.ndarray, " some"], size: Int64[np.ndarray, "annotations 2"]) -> Drawable:
+        """Those of the annotations in `order`; `size` is the height and width of each one's image."""
+        outlines, lengths, runs_of = (np.frombuffer(a, np.int64) for a in (self.outlines, self.lengths, self.runs_of))
+        points = np.frombuffer(self.values, np.float64).reshape(-1, 2)
+        owner = np.repeat(np.arange(len(outlines)), outlines)
+        good = outlines_near(points, offsets(lengths), size[owner])
+        faulty = np.frombuffer(self.faulty, np.bool_).copy()
+        faulty[owner[~good]] = True
+        runs, run_sizes = np.frombuffer(self.runs, np.int64), np.frombuffer(self.run_sizes, np.int64).reshape(-1, 2)
+        encoded = np.flatnonzero(runs_of)
+        fills = runs_fill(runs, offsets(runs_of[encoded]), run_sizes, size[encoded])
+        faulty[encoded[~fills]] = True
+        kept_runs = np.zeros_like(runs_of)
+        kept_runs[encoded[fills]] = runs_of[encoded[fills]]
+
+        chosen = ranges(offsets(outlines)[order], outlines[order])
+        chosen = chosen[good[chosen]]
+        return Drawable(
+            outline_offsets=offsets(np.bincount(owner[good], minlength=len(outlines))[order]),
+            point_offsets=offsets(lengths[chosen]),
+            points=taken(points, offsets(lengths)[chosen], lengths[chosen]),
+            run_offsets=offsets(kept_runs[order]),
+            runs=taken(runs, offsets(runs_of)[order], kept_runs[order]).astype(np.int32),
+            faulty=faulty[order],
+            empty=np.frombuffer(self.empty, np.bool_)[order],
+        )
 
 
-def is_outline(polygon: Any, far_y: int, far_x: int) -> bool:
-    """True if pycocotools can draw it: at least three points, finite, and not absurdly far out."""
-    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-        return False
-    if not all(type(value) in (float, int) for value in polygon):
-        return False
-    return all(-far_x <= x <= far_x for x in polygon[::2]) and all(-far_y <= y <= far_y for y in polygon[1::2])
+def outlines_near(
+    points: Float64[np.ndarray, "points 2"],
+    bounds: Int64[np.ndarray, " bounds"],
+    size: Int64[np.ndarray, "outlines 2"],
+) -> Bool[np.ndarray, " outlines"]:
+    """Where pycocotools can draw an outline: finite, not absurdly far out, not absurdly long."""
+    good = np.zeros(len(size), np.bool_)
+    far = farthest(size)
+    for first, last in blocks(bounds):
+        part = points[bounds[first] : bounds[last]]
+        starts = bounds[first:last] - bounds[first]
+        with np.errstate(invalid="ignore", over="ignore"):
+            reach = np.maximum.reduceat(np.abs(part), starts)
+            following = np.concatenate([part[1:], part[:1]])
+            following[np.append(starts[1:], len(part)) - 1] = part[starts]  # an outline is closed
+            length = np.add.reduceat(np.abs(following - part).max(axis=1), starts)
+            good[first:last] = (reach <= far[first:last]).all(axis=1) & (length <= LONGEST)
+    return good
 
 
-def run_lengths(segmentation: dict, height: int, width: int) -> np.ndarray | None:
-    """The runs of an RLE, a list or COCO's compressed string; None unless they fill the image exactly."""
-    counts, size = segmentation.get("counts"), segmentation.get("size")
-    if size != [height, width]:
-        return None
-    if isinstance(counts, str):
-        runs = decompress(counts)
-    elif isinstance(counts, list) and all(type(run) is int and 0 <= run <= height * width for run in counts):
-        runs = np.asarray(counts, np.int64)
-    else:
-        return None
-    valid = runs is not None and runs.size and runs.min() >= 0 and int(runs.sum()) == height * width
-    return runs if valid else None
+def farthest(size: Int64[np.ndarray, "*some 2"]) -> Float64[np.ndarray, "*some 2"]:
+    """How far out x and y may be, for an image's height and width."""
+    return np.minimum(size[..., ::-1] * float(ABSURD), FARTHEST)
 
 
-def decompress(counts: str) -> np.ndarray | None:
+def runs_fill(
+    runs: Int64[np.ndarray, " runs"],
+    bounds: Int64[np.ndarray, " bounds"],
+    said: Int64[np.ndarray, "encoded 2"],
+    size: Int64[np.ndarray, "encoded 2"],
+) -> Bool[np.ndarray, " encoded"]:
+    """Where run lengths fill their image exactly, and say so."""
+    if not len(size):
+        return np.zeros(0, np.bool_)
+    pixels, starts = size.prod(axis=1), bounds[:-1]
+    inside = (np.minimum.reduceat(runs, starts) >= 0) & (np.maximum.reduceat(runs, starts) <= pixels)
+    return inside & (np.add.reduceat(runs, starts) == pixels) & (said == size).all(axis=1)
+
+
+def offsets(lengths: Any) -> Int64[np.ndarray, " bounds"]:
+    return np.concatenate([[0], np.cumsum(np.asarray(lengths, np.int64))]).astype(np.int64)
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> Int64[np.ndarray, " total"]:
+    """`starts[0], starts[0] + 1, ...`, as many as the length says, and so on."""
+    return np.repeat(starts - offsets(lengths)[:-1], lengths) + np.arange(lengths.sum())
+
+
+def blocks(bounds: Int64[np.ndarray, " bounds"]) -> Iterator[tuple[int, int]]:
+    """Neighbouring parts, about BLOCK of values together."""
+    first = 0
+    while first < len(bounds) - 1:
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + BLOCK, "right")) - 1)
+        yield first, last
+        first = last
+
+
+def taken(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The parts `values[start : start + length]`, end to end; a block at a time, for the indices need memory too."""
+    ends = offsets(lengths)
+    result = np.empty((ends[-1], *values.shape[1:]), values.dtype)
+    for first, last in blocks(ends):
+        result[ends[first] : ends[last]] = values[ranges(starts[first:last], lengths[first:last])]
+    return result
+
+
+def decompress(counts: str) -> Int64[np.ndarray, " runs"] | None:
     """COCO's compressed RLE string to run lengths: five bits a character, differences from the run before last."""
     code = np.frombuffer(counts.encode(errors="surrogatepass"), np.uint8).astype(np.int64) - 48
     if not code.size or code.min() < 0 or code.max() > 63 or code[-1] & 32:

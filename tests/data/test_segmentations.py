@@ -1,6 +1,7 @@
 """Of a segmentation, what pycocotools can draw comes through; nothing else ever reaches it, and that is told."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from coco_files import annotation, box, compressed, image, rle, runs, write_coco
 from pycocotools import mask as coco_mask
 
+from jaxseg.data import segmentations
 from jaxseg.data.coco import CocoIndex, read_index
-from jaxseg.data.segmentations import decompress, is_outline, run_lengths
+from jaxseg.data.segmentations import Segmentations, decompress
 
 GOOD = box(1, 2, 10, 5)
 
@@ -19,6 +21,25 @@ def segmentation_index(tmp_path: Path, *segmentations: Any) -> CocoIndex:
     """One image of 30 x 40, with an annotation for each segmentation: ids 1, 2, ..."""
     annotations = [{**annotation(i, 7), "segmentation": s} for i, s in enumerate(segmentations, 1)]
     return read_index(write_coco(tmp_path / "instances_train.json", [image(7)], annotations))
+
+
+def run_lengths(segmentation: Any, height: int, width: int) -> np.ndarray | None:
+    """The runs that would be drawn in an image of that size; None where there are none."""
+    growing = Segmentations()
+    growing.add(segmentation)
+    found = growing.drawable(np.array([0]), np.array([[height, width]]))
+    assert found.faulty.tolist() == [not len(found.runs)]
+    return found.runs if len(found.runs) else None
+
+
+def is_outline(polygon: Any, height: int, width: int) -> bool:
+    """True where the polygon would be drawn in an image of that size."""
+    growing = Segmentations()
+    growing.add([polygon])
+    found = growing.drawable(np.array([0]), np.array([[height, width]]))
+    assert found.faulty.tolist() == [not len(found.points)]
+    assert len(found.points) == 0 or found.points.ravel().tolist() == polygon
+    return len(found.points) > 0
 
 
 # Run lengths.
@@ -129,13 +150,52 @@ def test_a_bad_polygon_is_left_out_and_told_and_its_neighbours_stay(tmp_path: Pa
 
 
 def test_an_outline_may_leave_the_image_by_a_little() -> None:
-    assert is_outline([-3, -3, 43, -3, 43.5, 33], 300, 400)
+    assert is_outline([-3, -3, 43, -3, 43.5, 33], 30, 40)
+    assert is_outline([-400, -300, 400, -300, 400, 300], 30, 40)
+    assert not is_outline([-400, -300, 400, -300, 400.5, 300], 30, 40)
+    assert not is_outline([-400, -300, 400, -300, 400, 300.5], 30, 40)
+    assert not is_outline([-400.5, -300, 400, -300, 400, 300], 30, 40)
 
 
 def test_far_is_measured_by_each_side() -> None:
     """In a flat image a small number is far: scaled to the target size it would take pycocotools minutes."""
-    assert is_outline([0, 0, 90000, 0, 90000, 1], 10, 1000000)
-    assert not is_outline([0, 0, 90000, 0, 90000, 11], 10, 1000000)
+    assert is_outline([0, 0, 90000, 0, 90000, 1], 1, 100000)
+    assert not is_outline([0, 0, 90000, 0, 90000, 11], 1, 100000)
+
+
+def test_no_number_is_more_than_pycocotools_counts_to() -> None:
+    """It multiplies by five, in 32 bits; and it takes memory for every pixel around an outline."""
+    wide = 178_000_000
+    far = float(segmentations.FARTHEST)
+    assert is_outline([far, 0, far, 0, far, 1], 1, wide)
+    assert not is_outline([far + 1, 0, far, 0, far, 1], 1, wide)
+    long = float(segmentations.LONGEST)
+    assert is_outline([0, 0, long / 2, 0, long / 2, 0], 1, wide)
+    assert not is_outline([0, 0, long / 2 + 1, 0, long / 2, 0], 1, wide)
+    assert not is_outline([0, 0, 9, 0] * (segmentations.LONGEST // 18 + 1), 10, 10)  # to and fro
+
+
+def test_outlines_are_judged_one_by_one_in_whatever_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many annotations of many outlines, good and bad, in several images, taken in another order."""
+    random = np.random.default_rng(0)
+    growing, expected = Segmentations(), []
+    size = random.integers(5, 50, (60, 2))
+    for height, width in size.tolist():
+        good = [(random.random((n, 2)) * [width, height]).ravel().tolist() for n in random.integers(3, 9, 4)]
+        said = [polygon for polygon in good if random.random() < 0.6]
+        bad: list = [[0, 0, 10.5 * width, 0, 1, 1], [0, 0, 1, 10.5 * height, 1, 1], [1, 2], [math.nan] * 6, None]
+        mixed = said + [bad[i] for i in random.integers(0, 5, random.integers(0, 3))]
+        mixed = [mixed[i] for i in random.permutation(len(mixed))]
+        growing.add(mixed)
+        expected.append(([p for p in mixed if p in said], len(mixed) > len(said), not mixed))
+    order = random.permutation(60)[:50]
+    for block in (1, 7, 30, 10_000):
+        monkeypatch.setattr(segmentations, "BLOCK", block)
+        found = growing.drawable(order, size)
+        for n, a in enumerate(order):
+            bounds = found.point_offsets[found.outline_offsets[n] : found.outline_offsets[n + 1] + 1].tolist()
+            outlines = [found.points[b:e].ravel().tolist() for b, e in pairwise(bounds)]
+            assert (outlines, found.faulty[n], found.empty[n]) == expected[a]
 
 
 def test_garbage_never_reaches_pycocotools() -> None:
@@ -147,7 +207,7 @@ def test_garbage_never_reaches_pycocotools() -> None:
         polygon = (random.random(random.integers(4, 12)) * 40).tolist()
         for _ in range(random.integers(0, 3)):
             polygon[random.integers(len(polygon))] = odd[random.integers(len(odd))]
-        if is_outline(polygon, 300, 400):
+        if is_outline(polygon, 30, 40):
             passed += 1
             assert len(polygon) % 2 == 0
             assert np.isfinite(polygon).all()
