@@ -118,11 +118,14 @@ def epochs(path: Path) -> dict[str, Any]:
     from jaxseg.data.coco import read_index
 
     before, index = private(), read_index(path)
+    index.warnings()
     after, most, seconds = [], 0, []
     for epoch in range(4):
         start = time.perf_counter()
         for n, position in enumerate(np.random.default_rng(epoch).permutation(len(index)).tolist()):
             list(index.annotations(position))
+            assert index.file_name(position)
+            assert index.image_height[position] * index.image_width[position]
             if n % 5000 == 0:
                 most = max(most, private() - before)
         after.append(private() - before)

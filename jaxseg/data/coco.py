@@ -80,7 +80,8 @@ def parsed(path: Path, stamp: Stamp) -> CocoIndex:
 
 def place(path: Path) -> Path:
     """Where the index of this file is kept, or of another that stood at its path before."""
-    named = hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+    path = path.resolve()
+    named = hashlib.sha256(str(path).encode(errors="surrogateescape")).hexdigest()[:16]
     return cache_folder() / "indexes" / f"{path.stem[:40]}-{named}.index"
 
 

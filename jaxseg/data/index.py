@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64, UInt8
+from jaxtyping import Bool, Float64, Int32, Int64, Shaped, UInt8
 
 from jaxseg.data.mapped import Mapped
 from jaxseg.data.rows import Category
@@ -68,6 +68,10 @@ class CocoIndex:
     def __len__(self) -> int:
         return len(self.image_id)
 
+    def rows(self, name: str, first: int, last: int) -> Shaped[np.ndarray, "rows ..."]:
+        """Of one of the arrays; read from the kept file, which costs a process no memory."""
+        return self.kept.rows(name, first, last) if self.kept else getattr(self, name)[first:last]
+
     def file_name(self, position: int) -> str:
         """The image's file, relative to the images folder."""
         return bytes(self.names[self.name_offsets[position] : self.name_offsets[position + 1]]).decode()
@@ -76,27 +80,26 @@ class CocoIndex:
         """The annotations of one image, in the order of the file; parts that failed the checks are left out.
 
         Raises:
-            DataError: if the kept file has been damaged since: what is drawn must not depend on luck.
+            DataError: if the kept file has been damaged since it was made: its points would kill the process.
         """
-        first, last = self.annotation_offsets[position : position + 2].tolist()
-        outlines = self.outline_offsets[first : last + 1].tolist()
-        ends = self.point_offsets[outlines[0] : outlines[-1] + 1].tolist()
-        runs = self.run_offsets[first : last + 1].tolist()
+        first, last = self.rows("annotation_offsets", position, position + 2).tolist()
+        outlines = self.rows("outline_offsets", first, last + 1).tolist()
+        ends = self.rows("point_offsets", outlines[0], outlines[-1] + 1).tolist()
+        run_ends = self.rows("run_offsets", first, last + 1).tolist()
+        points = self.rows("points", ends[0], ends[-1])
+        runs = self.rows("runs", run_ends[0], run_ends[-1]).astype(np.int64)
         size = np.array([self.image_height[position], self.image_width[position]], np.int64)
-        points = np.array(self.points[ends[0] : ends[-1]])
         if not (np.abs(points) <= farthest(size)).all():
             raise DataError(f"{self.kept and self.kept.path} is damaged. Delete it; it will be made again.")
-        for n, a in enumerate(range(first, last)):
+        ids, categories, crowds = (
+            self.rows(name, first, last).tolist()
+            for name in ("annotation_id", "annotation_category", "annotation_crowd")
+        )
+        for n in range(last - first):
             own = range(outlines[n] - outlines[0], outlines[n + 1] - outlines[0])
-            yield Annotation(
-                int(self.annotation_id[a]),
-                int(self.annotation_category[a]),
-                bool(self.annotation_crowd[a]),
-                [points[ends[o] - ends[0] : ends[o + 1] - ends[0]].ravel() for o in own],
-                self.runs[runs[n] : runs[n + 1]].astype(np.int64) if runs[n] < runs[n + 1] else None,
-            )
-        if self.kept:
-            self.kept.touch()
+            polygons = [points[ends[o] - ends[0] : ends[o + 1] - ends[0]].ravel() for o in own]
+            rle = runs[run_ends[n] - run_ends[0] : run_ends[n + 1] - run_ends[0]]
+            yield Annotation(ids[n], categories[n], crowds[n], polygons, rle if len(rle) else None)
 
     def bad_annotations(self) -> Int64[np.ndarray, " bad"]:
         """Ids of the annotations of which a part can't be drawn: not finite, too short, absurd, wrong run lengths."""

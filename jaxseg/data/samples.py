@@ -108,6 +108,7 @@ def open_split(
     data = replace(data, decoder=decided(data.decoder))
     files, part = locate(data, split)
     index = read_index(files.json)
+    check_images(index, data)
     table = table or choose_classes(index, data.classes, data.mode, data.merge)
     check_categories(index, table, data)
     within = np.arange(len(index)) if part is None else np.sort(fraction_of(index, part, data))
@@ -155,6 +156,14 @@ def fraction_of(index: CocoIndex, part: Split, data: Data) -> Int64[np.ndarray, 
     test = round(len(index) * data.test_fraction)
     val = test + round(len(index) * data.val_fraction)
     return {"test": order[:test], "val": order[test:val], "train": order[val:]}[part]
+
+
+def check_images(index: CocoIndex, data: Data) -> None:
+    if index.bad_image_count and data.on_error == "raise":
+        raise DataError(
+            f"{index.bad_images[0]} So it is with {index.bad_image_count} images. "
+            "To leave such out: --data.on-error skip"
+        )
 
 
 def check_categories(index: CocoIndex, table: ClassTable, data: Data) -> None:

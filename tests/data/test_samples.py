@@ -126,6 +126,20 @@ def test_a_skipped_image_keeps_its_place_without_weight(root: Path, channels: in
     assert samples[1]["weight"] == 1
 
 
+def test_an_image_entry_that_can_not_be_used_is_an_error_or_left_out(root: Path) -> None:
+    """At the start of the run, not in its third hour."""
+    images = [image(1), image(2, height=0), image(3, 10**9, 10**9), image(4)]
+    boxes = [annotation(i["id"], i["id"], 1, [box(5, 8, 10, 12)]) for i in images]
+    write_coco(root / "annotations" / "instances_train2017.json", images, boxes)
+    message = refuse(Data(root=root))
+    assert "image 2 has height 0, width 40; both must be positive." in message
+    assert message.endswith("So it is with 2 images. To leave such out: --data.on-error skip")
+    samples = open_split(Data(root=root, on_error="skip", **SMALL), "train")
+    assert ids(samples) == [1, 4]
+    assert [sample["weight"] for sample in (samples[0], samples[1])] == [1, 1]
+    assert "2 images can't be used: left out" in " ".join(samples.index.warnings())
+
+
 def test_known_faults_are_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on repeats what it did, also where the file was mended since."""
     samples = open_split(Data(root=root, on_error="skip", **SMALL), "train", known_faults={3: "as noted", 99: "x"})
