@@ -51,7 +51,7 @@ class Config:
 CLASSES: tuple[type, ...] = (Config, Data, UNet, CrossEntropy, Adam, Logs)
 """What `from_json` builds: these and nothing else."""
 
-MAY_CHANGE = ("epochs", "logs", "data.threads", "data.workers")
+MAY_CHANGE = ("epochs", "logs", "data.threads", "data.workers", "data.cache", "data.cache_folder")
 """Settings that may differ when a run goes on; they change no number of it."""
 
 

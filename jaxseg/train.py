@@ -13,6 +13,7 @@ import jax
 from jaxseg import outcome
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.config import MAY_CHANGE, Arguments, Config, differences, from_json, parse, to_json
+from jaxseg.data.kept import check_room
 from jaxseg.data.loader import eval_batches, steps_per_epoch, train_batches
 from jaxseg.data.samples import Samples, open_split
 from jaxseg.errors import InputError, told_plainly
@@ -63,6 +64,7 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
     faults = {fault["image_id"]: fault["error"] for fault in read_lines(folder.faults)}
     train = open_split(config.data, "train", known_faults=faults)
     val = open_split(config.data, "val", train.table, known_faults=faults)
+    check_room([train.slots, val.slots])
     config = fitted(config, train)
     steps = steps_per_epoch(train, config.batch_size)
     initial = read_initial(Path(init), folder, config.model, config.data.channels) if init else None

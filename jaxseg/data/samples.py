@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -12,11 +13,13 @@ from jaxseg.data.classes import ClassTable, choose_classes
 from jaxseg.data.coco import CocoIndex, DataError, read_index
 from jaxseg.data.geometry import Placement, place
 from jaxseg.data.images import decided, read_image
+from jaxseg.data.kept import open_slots
 from jaxseg.data.layout import Files, Split, given, image_path, in_coco_root
 from jaxseg.data.masks import draw_mask
 from jaxseg.data.sample import sample_root
 from jaxseg.data.sampling import Sampling, plan
 from jaxseg.data.settings import Data, check_settings
+from jaxseg.data.slots import Slots, stamp_of
 
 FAULT_BYTES = 400
 
@@ -46,6 +49,7 @@ class Samples:
     positions: Int64[np.ndarray, " samples"]
     sampling: Sampling
     known_faults: dict[int, str]
+    slots: Slots | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -64,7 +68,7 @@ class Samples:
         fault = self.known_faults.get(image_id, "")
         if not fault:
             try:
-                return self.sample(self.image(position), self.mask(position), image_id)
+                return self.sample(*self.pixels(position), image_id)
             except DataError as error:
                 if self.data.on_error == "raise":
                     raise DataError(f"Image {image_id}: {error} To leave such out: --data.on-error skip") from error
@@ -72,11 +76,27 @@ class Samples:
         image = np.zeros((self.data.height, self.data.width, self.data.channels), np.uint8)
         return self.sample(image, np.full(image.shape[:2], VOID, np.uint8), image_id, fault)
 
+    def pixels(
+        self, position: int
+    ) -> tuple[UInt8[np.ndarray, "height width channels"], UInt8[np.ndarray, "height width"]]:
+        """Image and mask: kept from before, if the image's file is still the same, or made and kept."""
+        stamp = stamp_of(self.path(position)) if self.slots else None
+        if not (self.slots and stamp):
+            return self.image(position), self.mask(position)
+        found = self.slots.get(position, stamp)
+        if found is None:
+            found = self.image(position), self.mask(position)
+            self.slots.put(position, stamp, *found)
+        return found
+
+    def path(self, position: int) -> Path:
+        """The image's file."""
+        return image_path(self.files.images, self.index.file_name(position))
+
     def image(self, position: int) -> UInt8[np.ndarray, "height width channels"]:
         """The image at a position of the index, at the target size."""
-        path = image_path(self.files.images, self.index.file_name(position))
-        decoder = decided(self.data.decoder)
-        return read_image(path, placement=self.placement(position), channels=self.data.channels, decoder=decoder)
+        placement, decoder = self.placement(position), decided(self.data.decoder)
+        return read_image(self.path(position), placement=placement, channels=self.data.channels, decoder=decoder)
 
     def mask(self, position: int) -> UInt8[np.ndarray, "height width"]:
         """The mask at a position of the index, at the target size."""
@@ -125,7 +145,10 @@ def open_split(
             f"{files.json} holds one of the classes {', '.join(table.drawn)}. Leave data.negatives out, or choose "
             "fewer classes by --data.classes."
         )
-    return Samples(data, files, index, table, sampling.evaluated(data.split_seed), sampling, known_faults or {})
+    positions = sampling.evaluated(data.split_seed)
+    images = sampling.images if split == "train" else len(positions)
+    slots = open_slots(data, files, index, table.lookup(index), images)
+    return Samples(data, files, index, table, positions, sampling, known_faults or {}, slots)
 
 
 def locate(data: Data, split: Split) -> tuple[Files, Split | None]:

@@ -28,6 +28,11 @@ class Sampling:
         return self.share is None and bool((self.factors == 1).all())
 
     @property
+    def images(self) -> int:
+        """That training sees sooner or later."""
+        return len(self.positives) + (len(self.negatives) if self.share else 0)
+
+    @property
     def total(self) -> float:
         """Samples of an epoch, if batches were divisible."""
         return float(self.factors.sum()) / (1 - (self.share or 0))

@@ -12,7 +12,7 @@ from jaxseg.data.geometry import Resize
 from jaxseg.data.images import Decoder
 from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown
 
-PATHS = ("root", "_json", "_images")
+PATHS = ("root", "_json", "_images", "_folder")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class Data:
         on_error: an unreadable image: `raise`, or `skip`: a sample of weight 0, listed at the end.
         threads: that load; 0: in the main thread.
         workers: processes that load the training batches instead; 0: threads only.
+        cache: keep decoded samples, so that later epochs need not decode: in `memory` while this run lasts, or on
+            `disk`, for the next runs too.
+        cache_folder: where on disk; None: in the user's cache.
     """
 
     root: Path | None = None
@@ -81,6 +84,8 @@ class Data:
     on_error: Literal["raise", "skip"] = "raise"
     threads: int = 4
     workers: int = 0
+    cache: Literal["none", "memory", "disk"] = "none"
+    cache_folder: Path | None = None
 
     def __post_init__(self) -> None:
         """A config file may write paths as text, and classes as lists."""
