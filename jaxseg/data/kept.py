@@ -93,6 +93,6 @@ def check_room(caches: Sequence[Slots | None]) -> None:
                 "--data.height and --data.width, or --data.cache none."
                 if kind is MemorySlots
                 else f"data.cache disk {need}, {told(missing)} of it are missing, and {told(left)} are free where "
-                f"{folder} is. Delete what is old there (all of it can be made again), name another --data.cache-folder, or take "
-                "--data.cache none."
+                f"{folder} is. Delete what is old there (all of it can be made again), name another "
+                "--data.cache-folder, or take --data.cache none."
             )

@@ -16,6 +16,7 @@ from jaxseg.data.samples import FAULT_BYTES, Samples
 from jaxseg.data.sampling import Sampling
 
 PADDING = -1  # in place of a position and of an image's id
+LEAST_PART = 4  # samples that are worth a thread's start
 
 
 class Loaded(NamedTuple):
@@ -91,10 +92,10 @@ class Epochs:
 
 
 class Assembly:
-    """Positions to a batch; with a pool, its threads share the work of each batch, so that the first comes soon."""
+    """Positions to a batch; with a pool, so many of its threads share the work, so that the first batch comes soon."""
 
-    def __init__(self, samples: Samples, pool: ThreadPoolExecutor | None) -> None:
-        self.samples, self.pool = samples, pool
+    def __init__(self, samples: Samples, pool: ThreadPoolExecutor | None, parts: int) -> None:
+        self.samples, self.pool, self.parts = samples, pool, parts
 
     def __call__(self, positions: Int64[np.ndarray, " batch"]) -> dict[str, np.ndarray]:
         data, size = self.samples.data, len(positions)
@@ -106,8 +107,7 @@ class Assembly:
             "fault": np.zeros((size, FAULT_BYTES), np.uint8),
         }
         real = np.flatnonzero(positions != PADDING)
-        parts = np.array_split(real, min(data.threads, len(real))) if self.pool else [real]
-        fill = partial(self.fill, batch, positions)
+        fill, parts = partial(self.fill, batch, positions), np.array_split(real, self.parts)
         for _ in self.pool.map(fill, parts) if self.pool else map(fill, parts):
             pass
         return batch
@@ -124,10 +124,12 @@ def opened(
 ) -> Iterator[Iterator[Loaded]]:
     """The batches of these positions, loaded by threads or by worker processes, a few ahead."""
     threads = 0 if workers else samples.data.threads
+    # Small batches are loaded side by side; of a large one each thread loads a part.
+    parts = max(1, min(threads, batch_size // LEAST_PART))
+    pool = ThreadPoolExecutor(threads, "jaxseg-loader") if parts > 1 else None
     # grain's default of 16 threads and 500 batches ahead costs memory and, on few cores, time.
-    ahead = -(-threads // batch_size) + 1 if threads else 0
-    pool = ThreadPoolExecutor(threads, "jaxseg-loader") if threads else None
-    batches = order.map(Assembly(samples, pool))[start:]
+    ahead = -(-threads // parts) + (parts > 1)
+    batches = order.map(Assembly(samples, pool, parts))[start:]
     iterable = batches.to_iter_dataset(grain.ReadOptions(num_threads=ahead, prefetch_buffer_size=ahead))
     if workers:
         allow_workers_outside_absl()

@@ -16,16 +16,16 @@ def memory_left(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
         machine = numbers((proc / "meminfo").read_text())["MemAvailable:"] * 1024
     except (OSError, KeyError):
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return min(machine, *(container_left(groups, *names) for names in CONTROL_GROUPS))
+    return min([machine, *(left for names in CONTROL_GROUPS if (left := container_left(groups, *names)) is not None)])
 
 
-def container_left(groups: Path, limit: str, use: str, statistics: str, reclaimable: str) -> float:
-    """Infinite without a limit. Pages of files that were read can be given back, and don't count as used."""
+def container_left(groups: Path, limit: str, use: str, statistics: str, reclaimable: str) -> int | None:
+    """None without a limit. Pages of files that were read can be given back, and don't count as used."""
     try:
         most, used = int((groups / limit).read_text()), int((groups / use).read_text())
         return max(0, most - used + numbers((groups / statistics).read_text()).get(reclaimable, 0))
     except (OSError, ValueError):  # "max" is no number
-        return float("inf")
+        return None
 
 
 def numbers(text: str) -> dict[str, int]:
@@ -41,7 +41,7 @@ def disk_left(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def told(size: float) -> str:
+def told(size: int | float) -> str:
     """A number of bytes for the reader."""
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:

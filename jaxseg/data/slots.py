@@ -2,6 +2,7 @@
 
 import os
 import warnings
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,8 +44,7 @@ class Slots:
         # Odd, so that no change of a single word goes unnoticed; of several, one in 2**63.
         self.weights = np.random.PCG64(self.words).random_raw(self.words - 1) | np.uint64(1)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        self.file = os.fdopen(descriptor, "r+b", buffering=0)
+        self.file = kept_open(self, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
         self.full = False
 
     def __reduce__(self) -> tuple:
@@ -61,7 +61,7 @@ class Slots:
         """Of the `images` that may be kept: the file takes no more of memory or disk."""
         return self.slot_bytes * self.images
 
-    def check(self, words: UInt64[np.ndarray, " words-1"], position: int) -> int:
+    def check(self, words: UInt64[np.ndarray, " words"], position: int) -> int:
         """The check number; never that of a slot of zeros."""
         return (int(np.dot(words, self.weights)) + self.key + (position + 1) * SPREAD) % 2**64 or 1
 
@@ -71,7 +71,7 @@ class Slots:
         """What was put there for a file of this stamp; None for a slot that is empty or not to be believed."""
         record = np.empty(self.words, np.uint64)
         try:
-            if os.preadv(self.file.fileno(), [record], position * self.slot_bytes) < self.slot_bytes:
+            if os.preadv(self.file, [record.data], position * self.slot_bytes) < self.slot_bytes:
                 return None
         except OSError:
             return None
@@ -98,7 +98,7 @@ class Slots:
         record[-3:-1] = stamp
         record[-1] = self.check(record[:-1], position)
         try:
-            os.pwrite(self.file.fileno(), record, position * self.slot_bytes)
+            os.pwrite(self.file, record.data, position * self.slot_bytes)
         except OSError as error:
             self.full = True
             warnings.warn(
@@ -107,12 +107,18 @@ class Slots:
 
     def used_bytes(self) -> int:
         """What the file takes of the disk already."""
-        return os.fstat(self.file.fileno()).st_blocks * 512
+        return os.fstat(self.file).st_blocks * 512
 
 
 class MemorySlots(Slots):
     """Slots in memory, without a name on any disk: gone when the last process that has them open ends, however."""
 
     def __init__(self, shape: tuple[int, int, int], key: int, images: int) -> None:
-        self.memory = os.fdopen(os.memfd_create("jaxseg-samples"), "r+b", buffering=0)
-        super().__init__(Path(f"/proc/{os.getpid()}/fd/{self.memory.fileno()}"), shape, key, images)
+        memory = kept_open(self, os.memfd_create("jaxseg-samples"))
+        super().__init__(Path(f"/proc/{os.getpid()}/fd/{memory}"), shape, key, images)
+
+
+def kept_open(owner: Slots, descriptor: int) -> int:
+    """The descriptor, which is closed when its owner is gone."""
+    weakref.finalize(owner, os.close, descriptor)
+    return descriptor
