@@ -18,7 +18,7 @@ ORDER = (
     ("torch_source",),
     ("data.headers", "data.jpegs"),
     ("data.classes", "data.masks", "data.images", "data.layout"),
-    ("data.sampling", "data.settings", "data.caches", "data.room", "data.slots"),
+    ("data.sampling", "data.settings", "data.room", "data.slots"),
     ("data.kept",),
     ("data.textures",),
     ("data.things",),

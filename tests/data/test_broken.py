@@ -15,7 +15,7 @@ from jaxseg.data.loader import Loaded, eval_batches
 from jaxseg.data.samples import Data, Samples, open_split
 from jaxseg.run import read_lines
 
-STEPS = 24  # three epochs of 32 images
+STEPS = 21  # three epochs of 31 images
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_each_fault_is_one_and_nothing_else_is(broken: tuple[Path, dict[int, str
         assert not loaded.batch.image[bad].any()
         seen |= set(loaded.image_ids.tolist())
         told |= loaded.faults
-    assert seen == {*range(1, 31), 900, 901}
+    assert seen == {*range(1, 31), 900}
     assert set(told) == {id_ for id_ in faults if id_ <= 30 or id_ >= 900}
     assert all(text for text in told.values())
 
@@ -58,7 +58,7 @@ def test_repetition_and_threads_change_nothing(broken: tuple[Path, dict[int, str
         assert_same(again, first)
     held_out = evaluated(opened(root, "val"))
     assert_same(evaluated(opened(root, "val", threads=3, cache=cache, cache_folder=tmp_path)), held_out)
-    assert sorted(id_ for batch in ids(held_out) for id_ in batch) == [*range(31, 41), 900, 901]
+    assert sorted(id_ for batch in ids(held_out) for id_ in batch if id_ >= 0) == [*range(31, 41), 900]
 
 
 WITH_WORKERS = """

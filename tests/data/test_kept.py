@@ -319,7 +319,7 @@ def test_a_folder_that_can_t_be_written_is_told(root: Path) -> None:
 def test_the_folder_may_be_named(root: Path, tmp_path: Path) -> None:
     take(opened(root, cache="disk", cache_folder=tmp_path / "here" / "too"), 3)
     assert [path.suffix for path in (tmp_path / "here" / "too").iterdir()] == [".slots"]
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "cache" / "samples").exists()
 
 
 def test_memory_is_that_of_the_machine_or_its_container(tmp_path: Path) -> None:
