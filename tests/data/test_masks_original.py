@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_files import annotation, compressed, rle
-from mask_pieces import FAITHFUL, cat, drawn
+from coco_files import annotation
+from mask_pieces import FAITHFUL, cat, drawn, full_mask, random_annotations, resized
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from jaxseg.arrays import VOID
 from jaxseg.data.classes import choose_classes
@@ -23,32 +22,6 @@ CLASS_OF = {1: 1, 2: 2, 3: 3}  # of cat, dog, bird by their ids
 # The rule: each annotation at full size, resized, at least one half, merged by maximum.
 
 
-def full_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """As pycocotools' annToMask."""
-    if isinstance(segmentation, list):
-        encoded = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        encoded = coco_mask.frPyObjects(segmentation, height, width)
-    else:
-        encoded = segmentation
-    return coco_mask.decode(encoded).astype(float)
-
-
-def resized(mask: np.ndarray, target: tuple[int, int]) -> np.ndarray:
-    """Linear interpolation between the middles of pixels, constant beyond the outermost."""
-    middles = [(np.arange(new) + 0.5) * old / new - 0.5 for old, new in zip(mask.shape, target, strict=True)]
-    y, x = np.meshgrid(*(np.clip(m, 0, old - 1) for m, old in zip(middles, mask.shape, strict=True)), indexing="ij")
-    corners = [
-        (np.floor(y), np.floor(x)),
-        (np.floor(y), np.ceil(x)),
-        (np.ceil(y), np.floor(x)),
-        (np.ceil(y), np.ceil(x)),
-    ]
-    near = [(1 - abs(y - row)) * (1 - abs(x - column)) for row, column in corners]
-    held = [mask[row.astype(int), column.astype(int)] for row, column in corners]
-    return np.sum([n * h for n, h in zip(near, held, strict=True)], axis=0) / np.sum(near, axis=0)
-
-
 def original(
     annotations: list[dict], full: tuple[int, int], target: tuple[int, int], class_of: dict[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -60,25 +33,6 @@ def original(
             mask = np.maximum(mask, np.where(coverage >= 0.5 - 1e-6, label, 0)).astype(np.uint8)
             decided &= np.abs(coverage - 0.5) > 1e-6
     return mask, decided
-
-
-def random_annotations(random: np.random.Generator, height: int, width: int) -> list[dict]:
-    """Stars of several parts, and patchy run lengths."""
-    found = []
-    for id_ in range(random.integers(1, 7)):
-        if random.random() < 0.7:
-            segmentation: Any = []
-            for _ in range(random.integers(1, 4)):
-                angle = np.sort(random.random(random.integers(3, 12))) * 2 * np.pi
-                radius = random.uniform(0.05, 0.5, angle.size)
-                x, y = (random.random() + radius * f(angle) for f in (np.cos, np.sin))
-                segmentation.append((np.stack([x * width, y * height], axis=1)).ravel().tolist())
-        else:
-            cells = random.random((-(-height // 5), -(-width // 6))) < 0.3
-            mask = np.kron(cells, np.ones((5, 6)))[:height, :width]
-            segmentation = rle(mask) if random.random() < 0.5 else {"counts": compressed(mask), "size": [height, width]}
-        found.append(annotation(id_, 1, int(random.integers(1, 5)), segmentation, iscrowd=int(random.random() < 0.2)))
-    return found
 
 
 SIZES = [((30, 40), (30, 40)), ((61, 83), (20, 16)), ((33, 97), (48, 32)), ((50, 20), (64, 96)), ((90, 7), (16, 16))]
