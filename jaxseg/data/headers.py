@@ -1,6 +1,5 @@
 """Image files, opened to their header: nothing is decoded yet, and what should not be is refused."""
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +36,8 @@ READERS = {
 }
 """The formats that are read; to import a reader registers it."""
 
+SPARE = 2**24  # bytes that a decoder may need beside the picture
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
@@ -46,6 +47,7 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         DataError: if it is missing, no regular file (a pipe would wait for ever), empty, in none of the formats of
             READERS, or too large; and for whatever Pillow raises on a broken file, here or in the `with` block.
     """
+    needed = SPARE
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode):
@@ -54,9 +56,13 @@ def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             raise unreadable(path, "the file is empty")
         with path.open("rb") as file, read_header(file, path) as image:
             check_pixels((image.height, image.width), str(path))
+            needed += 16 * image.height * image.width
             yield image
-    except (DataError, MemoryError):
+    except DataError:
         raise
+    except MemoryError as error:
+        bytearray(needed)  # fails as well where it is the machine that lacks memory
+        raise unreadable(path, "its decoder asks for far more memory than its size needs") from error
     except Exception as error:  # Pillow's decoders raise almost anything on a broken file
         reason = "no such file" if isinstance(error, FileNotFoundError) else error
         raise unreadable(path, reason) from error
@@ -75,8 +81,5 @@ def read_header(file: BinaryIO, path: Path) -> ImageFile.ImageFile:
         reader, accepts = Image.OPEN[name]
         if accepts is not None and accepts(start) is True:
             file.seek(0)
-            try:
-                return reader(file, str(path))  # pyright: ignore[reportArgumentType]
-            except (SyntaxError, IndexError, TypeError, struct.error):
-                continue
+            return reader(file, str(path))  # pyright: ignore[reportArgumentType]
     raise unreadable(path, f"it is none of {', '.join(READERS)}")

@@ -93,10 +93,8 @@ def reduced(image: ImageFile.ImageFile, placement: Placement, mode: str, decoder
 
 def grey(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """16-bit or floating greys to 8 bits, scaled, not cut. Floats are 0 to 1, or 0 to 255 if any is above 1."""
-    whole = image.mode.startswith("I")
-    image = (image.convert("I") if whole else image).convert("F")  # of the modes of 16 bits, some convert to I alone
-    values = np.nan_to_num(np.asarray(image.resize(size, Image.Resampling.BILINEAR)))
-    if whole:
+    values = np.nan_to_num(np.asarray(image.convert("F").resize(size, Image.Resampling.BILINEAR)))
+    if image.mode.startswith("I"):
         values = values / 257
     elif values.max() <= 1:
         values = values * 255

@@ -16,7 +16,7 @@ from coco_files import image, write_coco, write_pictures
 from PIL import Image
 
 from jaxseg.data.coco import DataError
-from jaxseg.data.geometry import MAX_PIXELS, place
+from jaxseg.data.geometry import MAX_PIXELS, check_pixels, place
 from jaxseg.data.headers import opened
 from jaxseg.data.images import read_image
 from jaxseg.data.layout import image_path
@@ -121,8 +121,56 @@ def test_absurd_sizes_take_no_memory(tmp_path: Path) -> None:
     assert int(done.stdout) < 40_000  # kilobytes
 
 
+READ_DAMAGED = """
+import random, resource, sys
+from pathlib import Path
+from jaxseg.data.coco import DataError
+from jaxseg.data.geometry import place
+from jaxseg.data.images import read_image
+from jaxseg.data.jpegs import installed
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+dice, folder, count = random.Random(0), Path(sys.argv[1]), int(sys.argv[2])
+whole, path, read = {p.name: p.read_bytes() for p in sorted(folder.iterdir())}, folder / "damaged", 0
+decoders = ("pillow", "simplejpeg") if installed() else ("pillow",)
+for name in sorted(whole) * (count // len(whole)):
+    content = bytearray(whole[name])
+    del content[dice.choice([len(content), dice.randrange(len(content)) + 1]):]
+    for _ in range(dice.randint(1, 6)):
+        at = dice.randrange(min(len(content), dice.choice([64, 300, len(content)])))
+        wide = min(dice.choice([1, 1, 2, 4]), len(content) - at)
+        content[at : at + wide] = bytes([dice.choice([0, 255, 127, 128, dice.randrange(256)])]) * wide
+    path.write_bytes(content)
+    for decoder in decoders:
+        try:
+            read_image(path, placement=place((48, 64), (20, 30), "stretch"), channels=3, decoder=decoder)
+            read += 1
+        except DataError as error:
+            assert str(path) in str(error)
+print(read, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_damaged_files_neither_crash_nor_fill_the_memory(tmp_path: Path, long: bool) -> None:
+    """Whatever the formats' libraries do: every file is read or refused by name. They may print, on stderr."""
+    for form in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "PPM"):
+        (tmp_path / form).write_bytes(small(form))
+    for name, options in {"deflate": "tiff_deflate", "lzw": "tiff_lzw", "jpeg in tiff": "jpeg"}.items():
+        (tmp_path / name).write_bytes(small("TIFF", compression=options))
+    (tmp_path / "progressive").write_bytes(small("JPEG", progressive=True))
+    run = [sys.executable, "-c", READ_DAMAGED, str(tmp_path), str(20_000 if long else 800)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-2000:]
+    read, peak = map(int, done.stdout.split())
+    assert read > 50
+    assert peak < 300_000  # kilobytes
+
+
 @pytest.mark.parametrize(("height", "width", "good"), [(2**13, 2**14, True), (2**13 + 1, 2**14, False)], ids=str)
 def test_the_bound_is_where_it_is_said_to_be(tmp_path: Path, height: int, width: int, good: bool) -> None:
+    check_pixels((1, MAX_PIXELS), "it")
+    with pytest.raises(DataError):
+        check_pixels((MAX_PIXELS + 1, 1), "it")
     path = tmp_path / "a.ppm"
     path.write_bytes(b"P6 %d %d 255\n" % (width, height))
     if good:

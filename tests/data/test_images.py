@@ -124,6 +124,9 @@ def test_every_kind_of_file(tmp_path: Path, kind: str, channels: int, decoder: s
 def test_no_resize_is_exact(tmp_path: Path) -> None:
     assert np.array_equal(read(put(tmp_path / "a.png", PICTURE), target=STORED), RGB)
     assert np.array_equal(read(put(tmp_path / "g.png", DIM), 1, target=STORED)[..., 0], GREY)
+    for kind in ("sixteen bits", "sixteen bits, the other byte order", "32 bits", "floats to 1", "floats to 255"):
+        name, make, truth, _ = KINDS[kind]
+        assert np.array_equal(read(put(tmp_path / name, make()), 1, target=STORED)[..., 0], truth)
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
@@ -274,7 +277,7 @@ def test_a_truncated_file_is_said(tmp_path: Path, name: str, decoder: str) -> No
         assert "can't be read as an image" in refuse(path, decoder=decoder)
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.tif", "a.webp", "a.bmp"])
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.tif", "a.webp", "a.bmp", "a.jp2", "a.avif"])
 def test_damaged_files_raise_nothing_else(tmp_path: Path, name: str, decoder: str, long: bool) -> None:
     path = put(tmp_path / name, PICTURE.quantize(64) if name.endswith("gif") else PICTURE)
     whole, random = path.read_bytes(), np.random.default_rng(0)
@@ -302,6 +305,12 @@ def test_a_decoders_own_errors_are_told_with_the_file(tmp_path: Path, monkeypatc
     for error in (IndexError("x"), EOFError("x"), TypeError("x"), OverflowError("x")):
         fail(error)
         assert "can't be read as an image: x" in refuse(path)
-    fail(MemoryError())  # the machine's fault, not the file's
+    fail(MemoryError())  # some decoders raise it of a broken file
+    assert "its decoder asks for far more memory than its size needs" in refuse(path)
+
+    def lacking(_: int) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("jaxseg.data.headers.bytearray", lacking, raising=False)  # the machine's fault
     with pytest.raises(MemoryError):
         read(path)
