@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxseg import convert, export, train, visualize
+    from jaxseg import convert, doctor, export, train, visualize
     from jaxseg.arrays import VOID, Batch
     from jaxseg.config import Config, load_config
     from jaxseg.data.loader import eval_batches, train_batches
@@ -37,6 +37,7 @@ _HOME = {
     "VOID": "jaxseg.arrays",
     "Weights": "jaxseg.weights",
     "convert": None,
+    "doctor": None,
     "eval_batches": "jaxseg.data.loader",
     "export": None,
     "load": "jaxseg.predictor",

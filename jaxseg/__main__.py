@@ -7,6 +7,7 @@ COMMANDS = {
     "train": "train a network",
     "convert": "weights to PyTorch and back, with proof",
     "export": "a trained model as StableHLO, ONNX, safetensors or PyTorch source",
+    "doctor": "what is wrong with a data set, and what is in it",
     "visualize": "save pictures of a data set's images and masks",
 }
 

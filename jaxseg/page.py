@@ -3,6 +3,7 @@
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,22 +25,35 @@ p { margin: 6px 0; max-width: 78ch; overflow-wrap: anywhere; }
 .faint, figcaption { color: var(--faint); font-size: 13px; }
 section { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px;
   margin-top: 18px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; margin-top: 18px; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(120px, 1fr)); gap: 12px; margin-top: 18px; }
 .tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 12px 14px; }
-.tile b { display: block; font-size: 24px; font-variant-numeric: tabular-nums; letter-spacing: -.02em; }
+.tile b { display: block; font-size: 22px; white-space: nowrap; font-variant-numeric: tabular-nums;
+  letter-spacing: -.02em; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; width: 100%; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;
   overflow-wrap: anywhere; }
+td:first-child { min-width: 110px; }
 th { color: var(--faint); font-weight: 600; font-size: 13px; overflow-wrap: normal; }
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 16px; }
-.pictures.wide { grid-template-columns: 1fr; }
+.pictures.wide { grid-template-columns: 100%; }
+.pictures.wide figure { overflow-x: auto; }
+.pictures.wide img { min-width: 560px; }
 figure { margin: 0; }
 figure img { width: 100%; height: auto; display: block; border-radius: 6px; }
 figcaption { margin-top: 5px; overflow-wrap: anywhere; }
+.entry { border-top: 1px solid var(--line); padding: 12px 0; }
+.entry h3 { font-size: 15px; margin: 0; overflow-wrap: anywhere; }
+.badge { display: inline-block; min-width: 66px; margin-right: 8px; padding: 1px 8px; border-radius: 9px;
+  font-size: 12px; font-weight: 600; text-align: center; color: #fff; background: #667085; }
+.badge.error { background: #b42318; }
+.badge.warning { background: #c4700a; }
+summary { cursor: pointer; color: var(--accent); font-size: 13px; margin: 6px 0; }
 @media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
 """
+
+TAG = re.compile("<[^>]*>")
 
 
 class Html(str):
@@ -107,6 +121,21 @@ def pictures(figures: Sequence[Html], *, wide: bool = False) -> Html:
     return Html(f'<div class="pictures{" wide" if wide else ""}">{"".join(figures)}</div>')
 
 
+def badge(text: object, severity: str) -> Html:
+    """A word in the colour of `error`, `warning` or `note`."""
+    return Html(f'<span class="badge {escaped(severity)}">{escaped(text)}</span>')
+
+
+def entry(mark: Html, heading: object, *blocks: Html) -> Html:
+    """One of several things in a section, with its badge."""
+    return Html(f'<div class="entry"><h3>{mark}{escaped(heading)}</h3>{"".join(blocks)}</div>')
+
+
+def folded(heading: object, block: Html) -> Html:
+    """What is shown when its heading is clicked."""
+    return Html(f"<details><summary>{escaped(heading)}</summary>{block}</details>")
+
+
 def section(heading: str, *blocks: Html) -> Html:
     """A titled part of a page."""
     return Html(f"<section><h2>{escaped(heading)}</h2>{''.join(blocks)}</section>")
@@ -125,6 +154,7 @@ def write_page(path: Path, title: str, subtitle: str, *blocks: Html) -> None:
 
 def _figure(content: bytes, kind: str, caption: object) -> Html:
     encoded = base64.b64encode(content).decode()
-    alt = html.escape(str(caption), quote=True)
+    words = html.unescape(TAG.sub("", caption)) if isinstance(caption, Html) else str(caption)
+    alt = html.escape(words, quote=True)
     text = f"<figcaption>{escaped(caption)}</figcaption>" if caption else ""
     return Html(f'<figure><img alt="{alt}" src="data:{kind};base64,{encoded}">{text}</figure>')

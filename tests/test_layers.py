@@ -41,6 +41,15 @@ ORDER = (
     ("plots",),
     ("sheets", "diagram"),
     ("logs", "tensors_file", "page"),
+    ("check.findings",),
+    ("check.entry_kinds", "check.outlines", "check.files", "check.splits", "check.segments"),
+    ("check.content", "check.statistics"),
+    ("check.entries",),
+    ("check.classes", "check.images", "check.samples"),
+    ("check.charts", "check.report"),
+    ("check.examine", "check.terminal"),
+    ("check.page",),
+    ("doctor",),
     ("config",),
     ("loop", "description"),
     ("foreign",),
@@ -50,7 +59,7 @@ ORDER = (
     ("predictor",),
     ("runtimes",),
     ("train", "visualize", "export", "convert"),
-    ("__main__", "__init__", "data", "models"),
+    ("__main__", "__init__", "check", "data", "models"),
 )
 OWNERS = {"flax": "models.", "orbax": "checkpoint", "grain": "data.loader"}
 
