@@ -5,6 +5,7 @@ import glob
 import hashlib
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ __all__ = ("Annotation", "Category", "CocoIndex", "DataError", "build", "read_in
 VERSION = 1
 """Of what is kept. Raise it with every change of the arrays or of the checks."""
 
+HEADER = ("digest", "categories", "bad_images", "bad_image_count", "point_scale")
 SETTLED = 2.0  # seconds: a file changed twice in less may show the same time twice
 
 
@@ -66,10 +68,11 @@ def stamp_of(path: Path) -> Stamp:
 
 def parsed(path: Path, stamp: Stamp) -> CocoIndex:
     digest, rows = hashlib.sha256(), Rows(path)
-    with progress_bar(stamp.size, f"indexing {path.name}", delay=2.0, unit="B") as bar:
+    bar = progress_bar(stamp.size, f"indexing {path.name}", delay=2.0, unit="B")
+    with bar, ThreadPoolExecutor(1) as aside:  # which takes the digest
 
         def watch(raw: bytes) -> None:
-            digest.update(raw)
+            aside.submit(digest.update, raw)
             bar.update(len(raw))
 
         rows.add_all(entries(path, watch))
@@ -101,15 +104,9 @@ def opened(path: Path, stamp: Stamp) -> CocoIndex | None:
 
 def mapped(path: Path, kept: Mapped) -> CocoIndex:
     header = kept.header
-    return CocoIndex(
-        path,
-        header["digest"],
-        tuple(Category(*category) for category in header["categories"]),
-        tuple(header["bad_images"]),
-        header["bad_image_count"],
-        **kept.arrays,
-        kept=kept,
-    )
+    categories = tuple(Category(*category) for category in header["categories"])
+    bad, count, scale = tuple(header["bad_images"]), header["bad_image_count"], header["point_scale"]
+    return CocoIndex(path, header["digest"], categories, bad, count, **kept.arrays, point_scale=scale, kept=kept)
 
 
 def keep(index: CocoIndex, stamp: Stamp) -> CocoIndex:
@@ -118,7 +115,7 @@ def keep(index: CocoIndex, stamp: Stamp) -> CocoIndex:
         "version": VERSION,
         "stamp": stamp,
         "settled": time.time() - stamp.modified / 1e9 > SETTLED,
-        **{name: getattr(index, name) for name in ("digest", "categories", "bad_images", "bad_image_count")},
+        **{name: getattr(index, name) for name in HEADER},
     }
     arrays = {name: value for name, value in vars(index).items() if isinstance(value, np.ndarray)}
     try:

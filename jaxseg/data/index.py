@@ -55,7 +55,8 @@ class CocoIndex:
     annotation_empty: Bool[np.ndarray, " annotations"]
     outline_offsets: Int64[np.ndarray, " annotations+1"]
     point_offsets: Int64[np.ndarray, " bounds"]
-    points: Float64[np.ndarray, "points 2"]  # double, as pycocotools rounds: float32 would move pixels
+    points: Shaped[np.ndarray, "points 2"]  # x, y in pixels after division by the scale
+    point_scale: int
     run_offsets: Int64[np.ndarray, " annotations+1"]
     runs: Int32[np.ndarray, " runs"]
     orphans: Int64[np.ndarray, " orphans"]  # ids of annotations whose image the index does not have
@@ -86,7 +87,7 @@ class CocoIndex:
         outlines = self.rows("outline_offsets", first, last + 1).tolist()
         ends = self.rows("point_offsets", outlines[0], outlines[-1] + 1).tolist()
         run_ends = self.rows("run_offsets", first, last + 1).tolist()
-        points = self.rows("points", ends[0], ends[-1])
+        points = self.rows("points", ends[0], ends[-1]) / self.point_scale  # double: float32 would move pixels
         runs = self.rows("runs", run_ends[0], run_ends[-1]).astype(np.int64)
         size = np.array([self.image_height[position], self.image_width[position]], np.int64)
         if not (np.abs(points) <= farthest(size)).all():

@@ -16,7 +16,7 @@ from jaxseg.errors import DataError
 
 MAGIC = "jaxseg arrays 1"
 LINE = 64  # bytes: of the first line, and what arrays are aligned to
-LARGE = 1 << 26  # bytes: larger arrays would take too long to be summed at each opening
+LARGE = 1 << 28  # bytes: larger arrays would take too long to be summed at each opening
 CHUNK = 1 << 20
 
 

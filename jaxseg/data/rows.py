@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from jaxseg.data.segmentations import NUMBERS, Segmentations, offsets
+from jaxseg.data.segmentations import Segmentations, offsets
 from jaxseg.errors import DataError
 
 NONE = -(2**63)  # stands for what is no whole number of 64 bits; no id is this
@@ -87,8 +87,18 @@ class Rows:
         odd = crowd not in (0, 1)
         self.crowd.append(0 if odd else int(crowd))
         self.odd_crowd.append(odd)
-        self.boxes.extend(box(get("bbox")))
+        self.add_box(get("bbox"))
         self.segmentations.add(get("segmentation"))
+
+    def add_box(self, said: Any) -> None:
+        """NaN where it is not given."""
+        if type(said) is list and len(said) == 4:
+            try:
+                self.boxes.fromlist(said)
+                return
+            except (TypeError, OverflowError):
+                pass
+        self.boxes.extend(NO_BOX)
 
     def joined(self) -> dict[str, Any]:
         """The fields of `jaxseg.data.index.CocoIndex`, by name."""
@@ -118,6 +128,7 @@ class Rows:
             "outline_offsets": drawable.outline_offsets,
             "point_offsets": drawable.point_offsets,
             "points": drawable.points,
+            "point_scale": drawable.point_scale,
             "run_offsets": drawable.run_offsets,
             "runs": drawable.runs,
             "orphans": np.where(ids == NONE, -1, ids)[position < 0],
@@ -145,16 +156,6 @@ def whole(value: Any) -> int:
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and -(2**63) < value < 2**63 else NONE
-
-
-def box(value: Any) -> array:
-    """x, y, width and height; NaN where they are not given."""
-    if type(value) is list and len(value) == 4 and NUMBERS.issuperset(map(type, value)):
-        try:
-            return array("d", value)
-        except OverflowError:
-            pass
-    return NO_BOX
 
 
 def field(entry: dict, key: str, kind: type, path: Path) -> Any:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int32, Int64
+from jaxtyping import Bool, Float64, Int32, Int64, Shaped
 
 ABSURD = 10  # a point further out than this many times the image's width or height is no outline
 FARTHEST = 1 << 26  # pixels: pycocotools takes five times this into 32 bits
 LONGEST = 1 << 22  # pixels around an outline: pycocotools takes some 100 bytes for each
 BLOCK = 1 << 19  # points checked at a time
+HUNDRED = 100
 
 NUMBERS = frozenset((int, float))
 WHOLE = frozenset((int,))
@@ -20,11 +21,13 @@ class Drawable(NamedTuple):
     """What can be drawn of the annotations, in their order; `faulty` where something can't and is left out.
 
     Outlines of annotation `a` are `outline_offsets[a]:outline_offsets[a + 1]`, their points the like; so are its runs.
+    Points are in pixels after division by `point_scale`.
     """
 
     outline_offsets: Int64[np.ndarray, " annotations+1"]
     point_offsets: Int64[np.ndarray, " bounds"]
-    points: Float64[np.ndarray, "points 2"]
+    points: Shaped[np.ndarray, "points 2"]
+    point_scale: int
     run_offsets: Int64[np.ndarray, " annotations+1"]
     runs: Int32[np.ndarray, " runs"]
     faulty: Bool[np.ndarray, " annotations"]
@@ -37,7 +40,7 @@ class Segmentations:
     def __init__(self) -> None:
         self.outlines, self.lengths, self.values = array("q"), array("q"), array("d")  # of x, y, x, y, ...
         self.runs_of, self.run_sizes, self.runs = array("q"), array("q"), array("q")
-        self.faulty, self.empty = bytearray(), bytearray()
+        self.faulty = bytearray()
 
     def add(self, segmentation: Any) -> None:
         """That of the next annotation; where it is no polygons and no run lengths, it is empty."""
@@ -54,7 +57,6 @@ class Segmentations:
         self.outlines.append(outlines)
         self.runs_of.append(runs)
         self.faulty.append(faulty)
-        self.empty.append(not (outlines or runs or faulty))
 
     def add_outline(self, polygon: Any) -> bool:
         """False where it is no list of at least three points."""
@@ -66,7 +68,7 @@ class Segmentations:
         ):
             return False
         try:
-            self.values.extend(array("d", polygon))
+            self.values.fromlist(polygon)
         except OverflowError:
             return False
         self.lengths.append(len(polygon) // 2)
@@ -100,6 +102,7 @@ class Segmentations:
         owner = np.repeat(np.arange(len(outlines)), outlines)
         good = outlines_near(points, offsets(lengths), size[owner])
         faulty = np.frombuffer(self.faulty, np.bool_).copy()
+        empty = ~(faulty | (outlines > 0) | (runs_of > 0))
         faulty[owner[~good]] = True
         runs, run_sizes = np.frombuffer(self.runs, np.int64), np.frombuffer(self.run_sizes, np.int64).reshape(-1, 2)
         encoded = np.flatnonzero(runs_of)
@@ -108,16 +111,18 @@ class Segmentations:
         kept_runs = np.zeros_like(runs_of)
         kept_runs[encoded[fills]] = runs_of[encoded[fills]]
 
+        points, scale = compact(points)
         chosen = ranges(offsets(outlines)[order], outlines[order])
         chosen = chosen[good[chosen]]
         return Drawable(
             outline_offsets=offsets(np.bincount(owner[good], minlength=len(outlines))[order]),
             point_offsets=offsets(lengths[chosen]),
             points=taken(points, offsets(lengths)[chosen], lengths[chosen]),
+            point_scale=scale,
             run_offsets=offsets(kept_runs[order]),
             runs=taken(runs, offsets(runs_of)[order], kept_runs[order]).astype(np.int32),
             faulty=faulty[order],
-            empty=np.frombuffer(self.empty, np.bool_)[order],
+            empty=empty[order],
         )
 
 
@@ -139,6 +144,22 @@ def outlines_near(
             length = np.add.reduceat(np.abs(following - part).max(axis=1), starts)
             good[first:last] = (reach <= far[first:last]).all(axis=1) & (length <= LONGEST)
     return good
+
+
+def compact(points: Float64[np.ndarray, "points 2"]) -> tuple[Shaped[np.ndarray, "points 2"], int]:
+    """As hundredths, where all points are that exactly, as COCO's are; else as they are. With the scale.
+
+    That halves the file. A rounded point would move pixels: pycocotools rounds them as doubles.
+    """
+    hundredths = np.empty(points.shape, np.int32)
+    for first in range(0, len(points), BLOCK):
+        block = points[first : first + BLOCK]
+        with np.errstate(invalid="ignore", over="ignore"):
+            nearest = np.rint(block * HUNDRED)
+            if not ((np.abs(nearest) < 2**31) & (nearest / HUNDRED == block)).all():
+                return points, 1
+        hundredths[first : first + BLOCK] = nearest
+    return hundredths, HUNDRED
 
 
 def farthest(size: Int64[np.ndarray, "*some 2"]) -> Float64[np.ndarray, "*some 2"]:

@@ -66,7 +66,6 @@ def test_the_kept_index_is_the_parsed_one(path: Path, cache: Path, monkeypatch: 
     first = read_index(path)
     no_parse(monkeypatch)
     assert seen(first) == seen(read_index(path)) == seen(memory)
-    assert isinstance(first.points.base, memoryview | object)
     assert [file.suffix for file in kept_files(cache)] == [".index"]
 
 
@@ -235,6 +234,7 @@ def test_large_arrays_are_looked_at_when_used(
 ) -> None:
     """They are too long to be summed at the start, and what is in them would kill the process."""
     monkeypatch.setattr("jaxseg.data.mapped.LARGE", 0)
+    monkeypatch.setattr("jaxseg.data.segmentations.compact", lambda points: (points, 1))
     index = read_index(path)
     (file,) = kept_files(cache)
     place = index.points.ctypes.data - index.image_id.ctypes.data + 64

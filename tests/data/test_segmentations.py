@@ -38,7 +38,7 @@ def is_outline(polygon: Any, height: int, width: int) -> bool:
     growing.add([polygon])
     found = growing.drawable(np.array([0]), np.array([[height, width]]))
     assert found.faulty.tolist() == [not len(found.points)]
-    assert len(found.points) == 0 or found.points.ravel().tolist() == polygon
+    assert len(found.points) == 0 or (found.points / found.point_scale).ravel().tolist() == polygon
     return len(found.points) > 0
 
 
@@ -196,6 +196,27 @@ def test_outlines_are_judged_one_by_one_in_whatever_blocks(monkeypatch: pytest.M
             bounds = found.point_offsets[found.outline_offsets[n] : found.outline_offsets[n + 1] + 1].tolist()
             outlines = [found.points[b:e].ravel().tolist() for b, e in pairwise(bounds)]
             assert (outlines, found.faulty[n], found.empty[n]) == expected[a]
+
+
+@pytest.mark.parametrize("decimals", range(5))
+def test_points_come_back_exactly(decimals: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept as hundredths where they are that, as in COCO; pycocotools would round another double to another pixel."""
+    monkeypatch.setattr(segmentations, "BLOCK", 1000)
+    size = [1000, 2000]
+    growing = Segmentations()
+    polygon = (np.random.default_rng(decimals).random((5000, 2)) * size[::-1]).round(decimals).ravel().tolist()
+    growing.add([polygon])
+    found = growing.drawable(np.array([0]), np.array([size]))
+    assert (found.point_scale, found.points.dtype) == ((100, np.int32) if decimals < 3 else (1, np.float64))
+    assert (found.points / found.point_scale).ravel().tolist() == polygon
+
+
+@pytest.mark.parametrize("odd", [0.005, 1 / 3, 21474836.48, -21474836.5, 1e-300, 1e300, math.nan, math.inf], ids=str)
+def test_one_point_that_is_no_hundredth_keeps_all_as_they_are(odd: float) -> None:
+    points = np.array([[1.25, 3.75], [2, odd]])
+    kept, scale = segmentations.compact(points)
+    assert scale == 1
+    np.testing.assert_array_equal(kept, points)
 
 
 def test_garbage_never_reaches_pycocotools() -> None:
