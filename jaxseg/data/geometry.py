@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from PIL import Image
 
-from jaxseg.data.coco import DataError
+from jaxseg.errors import DataError
 
 Resize = Literal["stretch", "letterbox"]
 

@@ -118,8 +118,10 @@ def reduce_mask(mask: Bool[np.ndarray, "rows columns"], height: int, width: int)
 
     That is OpenCV's default resize on 0/1 masks, which the original applies to each annotation.
     """
-    values = mask
-    for axis, size in enumerate((height, width)):
+    values, axes = mask, [(0, height), (1, width)]
+    if height > mask.shape[0]:
+        axes.reverse()  # what grows comes last: 224 rows of an image of one row and 10^8 columns are no small array
+    for axis, size in axes:
         centre = np.clip((np.arange(size) + 0.5) * mask.shape[axis] / size - 0.5, 0, mask.shape[axis] - 1)
         low = np.floor(centre).astype(np.intp)
         high = np.minimum(low + 1, mask.shape[axis] - 1)

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
+from jaxseg.data.geometry import check_pixels
 from jaxseg.data.segmentations import Segmentations, offsets
 from jaxseg.errors import DataError
 
 NONE = -(2**63)  # stands for what is no whole number of 64 bits; no id is this
-MOST_PIXELS = 178_956_970  # Pillow opens no larger image: a decompression bomb
 NO_BOX = array("d", [np.nan] * 4)
 TOLD = 5  # image entries that can't be used are counted, and the first told
 
@@ -61,11 +61,7 @@ class Rows:
             height, width = field(entry, "height", int, self.path), field(entry, "width", int, self.path)
             if height < 1 or width < 1:
                 raise DataError(f"{self.path}: image {id_} has height {height}, width {width}; both must be positive.")
-            if height * width > MOST_PIXELS:
-                raise DataError(
-                    f"{self.path}: image {id_} has height {height}, width {width}: more than {MOST_PIXELS:,} pixels. "
-                    "Cut it into tiles."
-                )
+            check_pixels((height, width), f"{self.path}: image {id_}, by its entry,")
             if id_ in self.image_id:
                 raise DataError(f"{self.path}: image id {id_} is given to two entries; ids must be unique.")
         except DataError as error:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float64, Int32, Int64, Shaped
 
 ABSURD = 10  # a point further out than this many times the image's width or height is no outline
 FARTHEST = 1 << 26  # pixels: pycocotools takes five times this into 32 bits
-LONGEST = 1 << 22  # pixels around an outline: pycocotools takes some 100 bytes for each
+LONGEST = 1 << 22  # pixels around an outline, and its points: pycocotools takes some 50 bytes for each
 BLOCK = 1 << 19  # points checked at a time
 HUNDRED = 100
 
@@ -141,7 +141,7 @@ def outlines_near(
             reach = np.maximum.reduceat(np.abs(part), starts)
             following = np.concatenate([part[1:], part[:1]])
             following[np.append(starts[1:], len(part)) - 1] = part[starts]  # an outline is closed
-            length = np.add.reduceat(np.abs(following - part).max(axis=1), starts)
+            length = np.add.reduceat(1 + np.abs(following - part).max(axis=1), starts)
             good[first:last] = (reach <= far[first:last]).all(axis=1) & (length <= LONGEST)
     return good
 

@@ -170,9 +170,10 @@ def test_no_number_is_more_than_pycocotools_counts_to() -> None:
     assert is_outline([far, 0, far, 0, far, 1], 1, wide)
     assert not is_outline([far + 1, 0, far, 0, far, 1], 1, wide)
     long = float(segmentations.LONGEST)
-    assert is_outline([0, 0, long / 2, 0, long / 2, 0], 1, wide)
-    assert not is_outline([0, 0, long / 2 + 1, 0, long / 2, 0], 1, wide)
+    assert is_outline([0, 0, long / 2 - 2, 0, long / 2 - 2, 0], 1, wide)
+    assert not is_outline([0, 0, long / 2 - 1, 0, long / 2 - 1, 0], 1, wide)
     assert not is_outline([0, 0, 9, 0] * (segmentations.LONGEST // 18 + 1), 10, 10)  # to and fro
+    assert not is_outline([1, 1] * (segmentations.LONGEST + 1), 10, 10)
 
 
 def test_outlines_are_judged_one_by_one_in_whatever_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
