@@ -224,6 +224,8 @@ def test_the_decoder_is_decided_by_what_is_installed(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr("jaxseg.data.images.installed", lambda there=there: there)
         assert decided("auto") == ("simplejpeg" if there else "pillow")
         assert decided("pillow") == "pillow"
+        if there:
+            assert decided("simplejpeg") == "simplejpeg"
     with pytest.raises(DataError, match="not installed: pip install simplejpeg, or take --data"):
         decided("simplejpeg")
 
