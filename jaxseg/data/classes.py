@@ -90,9 +90,10 @@ def choose_classes(index: CocoIndex, classes: tuple[str, ...] | None, mode: Mode
 def merged_classes(index: CocoIndex, known: tuple[str, ...], merge: Merge) -> dict[str, tuple[str, ...]]:
     """The categories of each merged class."""
     found = {}
-    for name, *parts in merge:
-        if not parts:
-            raise DataError(f"data.merge names the class {name!r} but no category for it: {name} CATEGORY CATEGORY ...")
+    for row in merge:
+        if len(row) < 2:
+            raise DataError(f"data.merge holds {row!r}: expected the name of a class, then its categories.")
+        name, *parts = row
         if name in found:
             raise DataError(f"data.merge makes the class {name!r} twice.")
         lists = [(part, categories_of(index, part, known)) for part in parts]

@@ -197,7 +197,8 @@ def test_a_merged_table_reads_another_file_by_name(tmp_path: Path) -> None:
         (None, (("pet", "cat"), ("pet", "dog")), "data.merge makes the class 'pet' twice."),
         (None, (("pet", "cat", "cat"),), "The class 'pet' of data.merge names 'cat' twice."),
         (None, (("pet", "cat", "animal"),), "The class 'pet' of data.merge: the category 'cat' is in 'cat' as well as"),
-        (None, (("pet",),), "data.merge names the class 'pet' but no category for it: pet CATEGORY CATEGORY ..."),
+        (None, (("pet",),), "data.merge holds ('pet',): expected the name of a class, then its categories."),
+        (None, ((),), "data.merge holds (): expected the name of a class, then its categories."),
         (None, (("cat", "dog"),), "data.merge makes a class 'cat' without the category of that name: add it, or"),
         (
             ("car",),
