@@ -23,7 +23,7 @@ from jaxseg.run import write_whole
 
 __all__ = ("Annotation", "Category", "CocoIndex", "DataError", "build", "read_index")
 
-VERSION = 1
+VERSION = 2
 """Of what is kept. Raise it with every change of the arrays or of the checks."""
 
 HEADER = ("digest", "categories", "bad_images", "bad_image_count", "point_scale")
