@@ -4,8 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxseg import convert, doctor, export, train, visualize
+    from jaxseg import convert, doctor, export, predict, train, visualize
     from jaxseg.arrays import VOID, Batch
+    from jaxseg.bulk import predict_files
     from jaxseg.config import Config, load_config
     from jaxseg.data.loader import eval_batches, train_batches
     from jaxseg.data.samples import Data, Samples, open_split
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from jaxseg.losses import CrossEntropy
     from jaxseg.models.unet import UNet
     from jaxseg.optim import Adam
+    from jaxseg.prediction import Prediction
     from jaxseg.predictor import Predictor, load
     from jaxseg.pth import read_pth, write_pth
     from jaxseg.tensors_file import read_safetensors, write_safetensors
+    from jaxseg.tiles import Tile
+    from jaxseg.tta import Tta
     from jaxseg.weights import Weights, read_weights, write_weights
 
 __version__ = "0.1.0"
@@ -31,9 +35,12 @@ _HOME = {
     "Foreign": "jaxseg.foreign",
     "InputError": "jaxseg.errors",
     "Logs": "jaxseg.logs",
+    "Prediction": "jaxseg.prediction",
     "Predictor": "jaxseg.predictor",
     "Samples": "jaxseg.data.samples",
     "UNet": "jaxseg.models.unet",
+    "Tile": "jaxseg.tiles",
+    "Tta": "jaxseg.tta",
     "VOID": "jaxseg.arrays",
     "Weights": "jaxseg.weights",
     "convert": None,
@@ -43,6 +50,8 @@ _HOME = {
     "load": "jaxseg.predictor",
     "load_config": "jaxseg.config",
     "open_split": "jaxseg.data.samples",
+    "predict": None,
+    "predict_files": "jaxseg.bulk",
     "read_pth": "jaxseg.pth",
     "read_safetensors": "jaxseg.tensors_file",
     "read_weights": "jaxseg.weights",

@@ -8,6 +8,7 @@ COMMANDS = {
     "convert": "weights to PyTorch and back, with proof",
     "export": "a trained model as StableHLO, ONNX, safetensors or PyTorch source",
     "doctor": "what is wrong with a data set, and what is in it",
+    "predict": "masks of photographs of any size",
     "visualize": "save pictures of a data set's images and masks",
 }
 

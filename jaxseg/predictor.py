@@ -1,7 +1,8 @@
 """A trained model that computes: what `jaxseg.load` returns."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, PyTree, UInt8
+from PIL import Image
 
+from jaxseg.canvas import Canvas
 from jaxseg.checkpoint import Which
 from jaxseg.config import from_json
 from jaxseg.data.classes import Mode
 from jaxseg.data.geometry import Resize
 from jaxseg.errors import InputError
 from jaxseg.foreign import UNDESCRIBED, Foreign
+from jaxseg.inference import Network, Setting, prepared, through
 from jaxseg.metrics import class_probabilities
 from jaxseg.models.unet import UNet
+from jaxseg.photograph import Orientation, Source
+from jaxseg.prediction import Prediction
 from jaxseg.program import read_program
 from jaxseg.sharding import data_parallel
+from jaxseg.tiles import Tile, check_tile
+from jaxseg.tta import NO_TTA, Forward, Tta, averaged
 from jaxseg.weights import read_weights
 
 PROGRAM = ".zip"
@@ -39,7 +47,7 @@ class Predictor:
     """
 
     description: dict[str, Any]
-    forward: Callable[[PyTree, UInt8[Array, "batch height width channels"]], Float32[Array, "batch height width _"]]
+    forward: Forward
     variables: PyTree
     stride: int
     notes: tuple[str, ...] = ()
@@ -79,6 +87,81 @@ class Predictor:
         """Of the probability; the foreground is above it."""
         return self.description["threshold"]
 
+    def predict(
+        self,
+        images: Source | Sequence[Source],
+        *,
+        threshold: float | None = None,
+        tile: Tile | None = None,
+        tta: Tta = NO_TTA,
+        orientation: Orientation = "shown",
+        batch_size: int = 8,
+    ) -> Prediction | list[Prediction]:
+        """What the model says of a picture, or a list of what it says of several, at their own sizes.
+
+        Args:
+            images: a path, a Pillow image, or an array uint8 [height, width, 3], [height, width, 1] or [height, width];
+                or a list of such. A JPEG's path is decoded at a reduced scale, as in training, where that suffices.
+            threshold: of a binary model's probability; None: the model's own.
+            tile: cut the pictures into tiles; None: see each as a whole, at the network's size.
+            tta: average over flips and sizes.
+            orientation: `shown`: turned as EXIF says; `stored`: as the pixels are, as COCO's masks take them.
+            batch_size: pictures, or tiles, at once.
+
+        Raises:
+            InputError: for what is no such picture, a file that can't be read, or a setting that can't be.
+        """
+        single = isinstance(images, str | Path | Image.Image | np.ndarray)
+        sources: list[Source] = [images] if single else list(images)  # pyright: ignore[reportAssignmentType]
+        setting = Setting(self.chosen_threshold(threshold), tile, orientation)
+        network = self.network(tta, tile)
+        batch_size = 1 if single and tile is None else batch_size
+        found = []
+        with ThreadPoolExecutor() as pool:
+            subjects = prepared(sources, network, setting, pool, ahead=2 * batch_size if tile is None else 2)
+            for subject in through(network, subjects, batch_size):
+                if subject.work is None:
+                    raise InputError(subject.fault)
+                found.append(self._prediction(subject.source, subject.work.finish(), orientation))
+        return found[0] if single else found
+
+    def _prediction(self, source: Source, canvas: Canvas, orientation: Orientation) -> Prediction:
+        probability = canvas.every[..., 0] if self.mode == "binary" else canvas.every
+        return Prediction(canvas.mask, probability, self.classes, source, orientation)
+
+    def chosen_threshold(self, threshold: float | None) -> float:
+        """The one that was asked for, else the model's own.
+
+        Raises:
+            InputError: if there is none to choose, or it is no probability.
+        """
+        if threshold is None:
+            return self.threshold
+        if self.mode == "multiclass":
+            raise InputError("a threshold is for binary models; of several classes the most probable is taken.")
+        if not 0 < threshold < 1:
+            raise InputError(f"a threshold of {threshold:g}: it must lie between 0 and 1.")
+        return threshold
+
+    def network(self, tta: Tta = NO_TTA, tile: Tile | None = None) -> Network:
+        """What `inference` needs of the model.
+
+        Raises:
+            InputError: for tiles or scales that can't be.
+        """
+        size = (tile and tile.size) or (self.height, self.width)
+        if tile is not None:
+            check_tile(tile, size)
+        self._function(tta)
+        return Network(
+            functools.partial(self.dispatch, tta=tta),
+            size,
+            self.stride,
+            self.channels,
+            1 if self.mode == "binary" else len(self.classes),
+            self.resize,
+        )
+
     def probabilities(
         self, images: UInt8[np.ndarray, "batch height width channels"]
     ) -> Float32[np.ndarray, "batch height width outputs"]:
@@ -89,6 +172,12 @@ class Predictor:
         Raises:
             InputError: if the sides are no multiples of `stride`, or the channels are not the model's.
         """
+        return np.asarray(self.dispatch(images))
+
+    def dispatch(
+        self, images: UInt8[np.ndarray, "batch height width channels"], *, tta: Tta = NO_TTA
+    ) -> Float32[Array, "batch height width outputs"]:
+        """The same, not waited for; and averaged over flips and sizes."""
         _, height, width, channels = images.shape
         if channels != self.channels:
             raise InputError(f"the images have {channels} channels, expected {self.channels}.")
@@ -98,11 +187,16 @@ class Predictor:
             )
         layout = data_parallel(len(images))
         variables = self._on_devices(layout.mesh.size, layout.state)
-        return np.asarray(self._compiled(variables, jax.device_put(images, layout.batch)))
+        return self._function(tta)(variables, jax.device_put(images, layout.batch))
+
+    def _function(self, tta: Tta) -> Forward:
+        if tta not in self._compiled:
+            self._compiled[tta] = jax.jit(averaged(self.forward, tta, self.stride))
+        return self._compiled[tta]
 
     @functools.cached_property
-    def _compiled(self) -> Callable[..., Array]:
-        return jax.jit(self.forward)
+    def _compiled(self) -> dict[Tta, Forward]:
+        return {}
 
     @functools.cached_property
     def _copies(self) -> dict[int, PyTree]:

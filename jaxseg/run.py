@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +57,12 @@ class RunFolder:
         return self.path / "unet_model_final.pth"
 
 
+UNFINISHED = re.compile(r"\..*-[a-z0-9_]{8}(\.\w+)?")
+"""Names of temporary files."""
+UMASK = os.umask(0)
+os.umask(UMASK)  # asked once: to ask sets it for a moment, for all threads
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then give it its name: never half a file under `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +71,17 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     temporary = Path(name)
     try:
         write(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private
+        temporary.chmod(0o666 & ~UMASK)  # mkstemp makes it private
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `write_whole` left in a folder, and below, where it was killed; nothing may be writing there."""
+    for path in folder.rglob(".*"):
+        if UNFINISHED.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

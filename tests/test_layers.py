@@ -55,9 +55,14 @@ ORDER = (
     ("weights",),
     ("initial", "proof"),
     ("outcome", "story", "agreement", "program"),
-    ("predictor",),
+    ("tiles", "tta", "photograph"),
+    ("canvas", "prediction"),
+    ("inference", "inputs"),
+    ("predictor", "journal", "outputs"),
+    ("video",),
+    ("bulk",),
     ("runtimes",),
-    ("train", "visualize", "export", "convert"),
+    ("train", "visualize", "export", "convert", "predict"),
     ("__main__", "__init__", "check", "data", "models"),
 )
 OWNERS = {"flax": "models.", "orbax": "checkpoint", "grain": "data.loader"}

@@ -1,5 +1,6 @@
 """Where a picture lies in the frame that the network sees."""
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -9,6 +10,9 @@ from PIL import Image
 from jaxseg.errors import DataError
 
 Resize = Literal["stretch", "letterbox"]
+
+BAND = 2**24
+"""Values of probabilities, 64 MB, that are brought to full size at once."""
 
 MAX_PIXELS = 2**27
 """Of one picture: 134 million, about half a GB when decoded. Larger ones are refused before anything is decoded."""
@@ -71,14 +75,50 @@ def restored(
     The picture's window is cut out and interpolated linearly between the centres of pixels, antialiased where it
     shrinks.
     """
-    inner = probabilities[placement.window]
-    if placement.inner == placement.full:
-        return inner
-    height, width = placement.full
-    found = np.empty((height, width, inner.shape[-1]), np.float32)
-    for output in range(inner.shape[-1]):
-        channel = Image.fromarray(np.ascontiguousarray(inner[..., output]))
-        found[..., output] = np.asarray(channel.resize((width, height), Image.Resampling.BILINEAR))
+    bands = [band for _, band in restored_bands(probabilities, placement)]
+    return bands[0] if len(bands) == 1 else np.concatenate(bands)
+
+
+def restored_bands(
+    probabilities: Float32[np.ndarray, "height width outputs"], placement: Placement
+) -> Iterator[tuple[int, Float32[np.ndarray, "_ full_width outputs"]]]:
+    """The same in bands of bounded size, each with its first row."""
+    inner, (height, width) = probabilities[placement.window], placement.full
+    for first, last in bands(0, height, width * inner.shape[-1]):
+        yield first, stretched(inner, (last - first, width), Stretch(placement.inner[0] / height, first, last))
+
+
+def bands(first: int, last: int, values: int) -> Iterator[tuple[int, int]]:
+    """The rows `first` to `last` cut into bands of at most BAND values, at so many `values` a row."""
+    rows = max(1, BAND // values)
+    for start in range(first, last, rows):
+        yield start, min(last, start + rows)
+
+
+class Stretch(NamedTuple):
+    """Which rows, `first` to `last`, of a stretched picture are wanted: each takes `ratio` rows of the source.
+
+    `base` is the place, in the whole source, of the first row that is at hand.
+    """
+
+    ratio: float
+    first: int
+    last: int
+    base: int = 0
+
+
+def stretched(
+    source: Float32[np.ndarray, "height width outputs"], size: tuple[int, int], rows: Stretch
+) -> Float32[np.ndarray, "rows new_width outputs"]:
+    """Rows of a stretched picture; the filter reaches for the neighbouring rows of the source."""
+    top, bottom = (edge * rows.ratio - rows.base for edge in (rows.first, rows.last))
+    if (top, bottom, source.shape[1]) == (0, source.shape[0], size[1]) and source.shape[:2] == size:
+        return source
+    found = np.empty((*size, source.shape[-1]), np.float32)
+    box = (0, top, source.shape[1], min(bottom, source.shape[0]))
+    for output in range(source.shape[-1]):
+        channel = Image.fromarray(np.ascontiguousarray(source[..., output]))
+        found[..., output] = np.asarray(channel.resize((size[1], size[0]), Image.Resampling.BILINEAR, box))
     return found
 
 

@@ -67,7 +67,7 @@ def check_size(image: ImageFile.ImageFile, path: Path, full: tuple[int, int]) ->
     )
 
 
-def scaled(image: ImageFile.ImageFile, placement: Placement, mode: str, decoder: Decided) -> Image.Image:
+def scaled(image: Image.Image, placement: Placement, mode: str, decoder: Decided) -> Image.Image:
     """The image at the placement's inner size, in RGB or L."""
     size = (placement.inner[1], placement.inner[0])
     working = "L" if image.mode == "L" else mode  # grey stays grey until it is small
@@ -77,12 +77,13 @@ def scaled(image: ImageFile.ImageFile, placement: Placement, mode: str, decoder:
     return to_mode(decoded, working).resize(size, Image.Resampling.BILINEAR, box).convert(mode)
 
 
-def reduced(image: ImageFile.ImageFile, placement: Placement, mode: str, decoder: Decided) -> tuple[Image.Image, Any]:
+def reduced(image: Image.Image, placement: Placement, mode: str, decoder: Decided) -> tuple[Image.Image, Any]:
     """The image decoded at a scale that suffices, and the box of it that the image fills.
 
     A reduced JPEG is rounded up to whole pixels, which would shift the picture against its mask.
     """
-    if decoder == "simplejpeg" and image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and image.fp:
+    is_jpeg = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
+    if decoder == "simplejpeg" and is_jpeg and isinstance(image, ImageFile.ImageFile) and image.fp:
         found = decode_jpeg(image.fp, placement.full, placement.inner, mode)
         if found is not None:
             pixels, scale = found

@@ -1,0 +1,89 @@
+"""The files that are to be predicted, and what their outputs are called."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxseg.errors import InputError
+
+IMAGES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".gif"}
+    | {".jp2", ".j2k", ".jpx", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
+"""Endings of what is taken from a folder."""
+VIDEOS = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm"))
+"""Endings of a video; one is predicted where it is named itself."""
+
+
+class Item(NamedTuple):
+    """A file, its `name` below what was given, with `/`; and the `stem` of its outputs, which no other file has."""
+
+    path: Path
+    name: str
+    stem: str
+
+    @property
+    def is_video(self) -> bool:
+        """By its ending."""
+        return self.path.suffix.lower() in VIDEOS
+
+
+def find_items(inputs: Sequence[Path | str], out: Path) -> list[Item]:
+    """The files given, and the images in the folders given and below, in order; `out` itself is left out.
+
+    Of one folder the names are below it; of several inputs, below the folder that they share.
+
+    Raises:
+        InputError: if one is not there, or there is no image in a folder.
+    """
+    paths = [Path(path) for path in inputs]
+    if not paths:
+        raise InputError("no image to predict: give files, or a folder.")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder.")
+    root = shared_folder(paths)
+    found: dict[str, Path] = {}
+    for path in paths:
+        files = list(images_below(path, out)) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"{path} holds no image, nor do the folders in it: expected {' '.join(sorted(IMAGES))}.")
+        for file in files:
+            found.setdefault(Path(os.path.relpath(os.path.abspath(file), root)).as_posix(), file)
+    names = sorted(found)
+    return [Item(found[name], name, stem) for name, stem in zip(names, stems(names), strict=True)]
+
+
+def shared_folder(paths: Sequence[Path]) -> str:
+    folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in paths]
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:
+        raise InputError("the inputs lie on several drives: give those of one at a time.") from None
+
+
+def images_below(folder: Path, out: Path) -> Iterator[Path]:
+    """Hidden files and folders, and what is no image by its ending, are passed over."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if not name.startswith(".") and os.path.abspath(Path(parent, name)) != os.path.abspath(out)
+        ]
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGES:
+                yield Path(parent, name)
+
+
+def stems(names: Sequence[str]) -> list[str]:
+    """Names without their endings; where two would be the same, with them. On every file system they differ."""
+    short = [name.removesuffix(Path(name).suffix) for name in names]
+    chosen = short
+    while True:
+        counts = Counter(stem.casefold() for stem in chosen)
+        clashing = [counts[stem.casefold()] > 1 and stem != name for stem, name in zip(chosen, names, strict=True)]
+        if not any(clashing):
+            return list(chosen)
+        chosen = [name if clash else stem for stem, name, clash in zip(chosen, names, clashing, strict=True)]
