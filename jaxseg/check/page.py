@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxseg import page
 from jaxseg.check import charts
-from jaxseg.check.findings import SEVERITIES, Finding
+from jaxseg.check.findings import SEVERITIES, Finding, plain
 from jaxseg.check.report import Report
 from jaxseg.check.samples import Sample
 from jaxseg.check.statistics import by_pixels
@@ -16,11 +16,11 @@ from jaxseg.pictures import PALETTE
 
 def write_report(path: Path, report: Report) -> None:
     """Write the page."""
-    name = Path(report.target).resolve().name
+    name, target = plain(Path(report.target).resolve().name), plain(report.target, room=400)
     verdict = "A run would go through." if report.sound else "A run would break, or learn something wrong."
     decoded = " Only the headers of the images were read." if report.quick else ""
     blocks = [page.tiles(tiles(report)), findings(report), *statistics(report), *samples(report)]
-    page.write_page(path, f"Data set {name}", f"{verdict}{decoded} Checked: {report.target}", *blocks)
+    page.write_page(path, f"Data set {name}", f"{verdict}{decoded} Checked: {target}", *blocks)
 
 
 def tiles(report: Report) -> list[tuple[str, str, str]]:
@@ -101,7 +101,7 @@ def by_class(report: Report) -> Html:
     heads = [f"{what}, {split}" for split in splits for what in ("images", "objects", "pixels", "pos_weight")]
     rows = []
     for label in by_pixels(splits):
-        cells: list[str] = [names[label]]
+        cells: list[str] = [plain(names[label])]
         for of in splits.values():
             cells += [f"{of.images_of[label]:,}", f"{of.objects_of[label]:,}"]
             cells += [percent(of.share(label)), number(of.pos_weight(label))]
@@ -118,7 +118,7 @@ def samples(report: Report) -> Iterator[Html]:
 def sample(of: Sample) -> Html:
     """A picture, and its classes in their colours."""
     marks = (
-        f'<span style="color: rgb{tuple(PALETTE[label].tolist())}">&#9632;</span>&nbsp;{page.escaped(name)}'
+        f'<span style="color: rgb{tuple(PALETTE[label].tolist())}">&#9632;</span>&nbsp;{page.escaped(plain(name))}'
         for label, name in of.classes
     )
     return page.photograph(of.picture, Html(f"{of.image_id}: {', '.join(marks)}"))

@@ -1,5 +1,6 @@
 """The splits of a data set: which annotations files there are, and where their images lie."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,6 +122,6 @@ def coco_files(folder: Path) -> list[Path]:
 
 
 def split_name(path: Path) -> str:
-    """The split that a file is for, by its name or its folder's; its own name if they don't say."""
-    words = f"{path.parent.name} {path.stem}".casefold().replace("instances_", " ")
-    return next((name for name in SPLITS if name in words), path.stem)
+    """The split that a file is for, by its folder's name or a word of its own; its own name if they don't say."""
+    words = (path.parent.name.casefold(), *re.findall("[a-z]+", path.stem.casefold()))
+    return next((FOLDERS[word] for word in words if word in FOLDERS), path.stem)

@@ -29,7 +29,8 @@ def heading(report: Report) -> Iterator[str]:
 def findings(report: Report) -> Iterator[str]:
     for of_kind in report.by_kind():
         kind = of_kind[0].kind
-        yield f"{kind.severity.upper():8s}{kind.code}: {kind.what}"
+        head = f"{kind.severity.upper():8s}{kind.code}: {kind.what}"
+        yield fill(head, WIDTH, subsequent_indent=" " * 8, break_on_hyphens=False)
         for finding in of_kind:
             yield from places(finding)
         for label, text in (("jaxseg:", kind.does), ("mend:", kind.mend)):
