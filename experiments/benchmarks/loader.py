@@ -5,9 +5,9 @@
 Both give shuffled batches of 224 x 224 images and binary masks, of all images and categories of the training split. The
 rival's class follows the original's rules: a COCO object in memory, `cv2.imread` and `cv2.resize`, division by 255, and
 for each annotation `annToMask` and `cv2.resize`. jaxseg's batches stay uint8; its step divides on the device. Each
-measurement is a process of its own, all in turn, as often as `--rounds` says; the table has the best and the median. CPU
-time is that of all threads and processes, in the steady state, after one epoch of warming up (which fills the cache);
-memory is the highest sum of the proportional shares (Pss) of all its processes.
+measurement is a process of its own, all in turn, as often as `--rounds` says; the table has the best and the median.
+CPU time is that of all threads and processes, in the steady state, after an epoch of warming up (which fills the
+cache); memory is the highest sum of the proportional shares (Pss) of all its processes.
 
 Needs Linux, PyTorch, and OpenCV, which jaxseg does not use: pip install torch==2.13.0 opencv-python-headless.
 Without `--root` it takes the embedded sample. With 175 photographs of COCO it takes about six minutes.

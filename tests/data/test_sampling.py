@@ -122,6 +122,11 @@ def test_the_share_of_negatives_is_exact_in_each_epoch(root: Path, share: float,
         assert np.bincount(absent, minlength=61).max() == -(-len(absent) // 40)
 
 
+def test_a_length_is_not_cut_by_rounding() -> None:
+    """30 / (1 - 0.7) is a little less than 100 in floating point."""
+    assert Sampling(np.arange(30), np.ones(30), np.arange(30, 200), 0.7).length(10) == 100
+
+
 def test_no_negatives_are_none_at_all(tmp_path: Path) -> None:
     """Without chosen classes, images without any annotation take part unless `negatives` says otherwise."""
     images = [image(i) for i in range(1, 11)]
@@ -182,6 +187,16 @@ def test_rare_classes_come_as_often_as_their_factor_says(uneven: Path, mode: Any
 def test_balance_counts_chosen_classes_alone(uneven: Path) -> None:
     data = Data(train_json=uneven, classes=("cat", "dog"), balance=0.5, **SMALL)
     assert np.allclose(open_split(data, "train").sampling.factors, [np.sqrt(5)] * 5 + [1] * 45)
+
+
+def test_balance_counts_the_split_s_images_alone(uneven: Path) -> None:
+    samples = open_split(Data(train_json=uneven, balance=1.0, val_fraction=0.4, **SMALL), "train")
+    ids = samples.index.image_id[samples.positions]
+    dogs, birds = (ids < 5), (ids == 5)
+    assert len(ids) == 30
+    assert 0 < dogs.sum() < 5
+    expected = np.where(dogs, np.sqrt(30 / dogs.sum()), np.where(birds, np.sqrt(30), 1))
+    assert np.allclose(samples.sampling.factors, expected)
 
 
 def test_both_at_once(uneven: Path) -> None:
