@@ -1,6 +1,6 @@
 """Whatever a COCO file says, it is drawn or refused by name, in bounded time and memory, and kills no process.
 
-Files of mutated annotations go through index, masks and areas in a process of its own, whose memory is limited:
+Files of mutated annotations go through doctor, index, masks and areas in a process of its own, whose memory is limited:
 `python test_fuzz.py FOLDER FIRST COUNT` does it for the files of the seeds FIRST, FIRST + 1, ... and tells its counts.
 """
 
@@ -20,9 +20,11 @@ import pytest
 from coco_files import annotation, box, compressed, image, rle
 
 from jaxseg.arrays import VOID
+from jaxseg.check.examine import examine
 from jaxseg.data.coco import CocoIndex, DataError, build, read_index
 from jaxseg.data.geometry import MAX_PIXELS, Resize, place
 from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown, area, draw_mask
+from jaxseg.data.settings import Data
 
 resource = pytest.importorskip("resource", reason="needs the limits of a Unix process")
 
@@ -175,14 +177,18 @@ def check_file(seed: int, folder: Path, counts: collections.Counter[str]) -> Non
         place = int(random.integers(len(text)))
         text = text[:place] + random.bytes(int(random.integers(0, 3))) + text[place + int(random.integers(0, 3)) :]
     path.write_bytes(text)
+    report = examine(path, path.parent, Data(classes=None), quick=True, threads=1)
+    counts["findings of the doctor"] += len(report.findings)
     counts["annotations"] += len(said["annotations"])
     try:
         index = read_index(path)
     except DataError as error:
         counts["files refused"] += 1
+        counts["sound to the doctor, but refused"] += report.sound
         counts["refusals without the file's name"] += str(path) not in str(error)
         return
     counts["image entries refused"] += index.bad_image_count
+    counts["sound to the doctor, but refused"] += report.sound and index.bad_image_count > 0
     counts["annotations of no image"] += len(index.orphans)
     counts["annotations with a part refused"] += len(index.bad_annotations())
     counts["annotations without segmentation"] += len(index.empty_annotations())
@@ -267,7 +273,8 @@ def test_nothing_kills_the_process(tmp_path: Path, long: bool) -> None:
     counts = fuzz(tmp_path, 1 if not long else 0, files)
     print(counts)
     assert counts["annotations"] == files * ANNOTATIONS
-    assert counts["refusals without the file's name"] == 0
+    for kind in ("refusals without the file's name", "sound to the doctor, but refused"):
+        assert counts[kind] == 0
     for kind in ("masks", "annotations with a part refused", "annotations of no image", "image entries refused"):
         assert counts[kind] > files / 2
 
