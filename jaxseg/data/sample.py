@@ -15,6 +15,7 @@ from pycocotools import mask as rle
 from tqdm import tqdm
 
 from jaxseg.data import scenes
+from jaxseg.data.caches import cache_folder
 
 VERSION = 1
 """Part of the folder's name. Raise it with every change of the scenes or the files."""
@@ -49,14 +50,14 @@ def sample_root(cache: Path | None = None) -> Path:
     user = getattr(os, "getuid", lambda: "user")()
     fallback = Path(tempfile.gettempdir()) / f"jaxseg-{user}" / name
     try:
-        return _ensure(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxseg" / name)
+        return _ensure(cache_folder() / name)
     except (OSError, RuntimeError) as problem:  # RuntimeError: the user has no home
         try:
             return _ensure(fallback)
         except OSError as second:
             raise OSError(
                 f"The sample data set could not be written ({problem}; {second}). "
-                "Set XDG_CACHE_HOME to a folder with 20 MB of room, or give a data root of your own."
+                "Set JAXSEG_CACHE to a folder with 20 MB of room, or give a data root of your own."
             ) from second
 
 

@@ -266,16 +266,16 @@ def test_the_loser_of_a_race_takes_the_winners_folder(two_images, tmp_path: Path
 
 
 def test_default_place_and_where_it_goes_without_one(two_images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert sample.sample_root() == tmp_path / "cache" / "jaxseg" / f"sample-{sample.VERSION}"
+    monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path / "cache"))
+    assert sample.sample_root() == tmp_path / "cache" / f"sample-{sample.VERSION}"
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     root = sample.sample_root()
     assert root.is_relative_to(tmp_path / "tmp")
     assert (root / "annotations" / "instances_val2017.json").is_file()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
-    with pytest.raises(OSError, match="XDG_CACHE_HOME"):
+    with pytest.raises(OSError, match="JAXSEG_CACHE"):
         sample.sample_root()
 
 
