@@ -76,7 +76,7 @@ def check(
     """Check a data set and print the report; `DoctorArguments` documents the settings.
 
     Raises:
-        InputError: if what was named is not there.
+        InputError: if what was named is not there, or can't be written.
     """
     if threads < 1:
         raise InputError(f"--threads {threads}: give at least 1.")
@@ -85,10 +85,13 @@ def check(
     folder = None if images is None else Path(images)
     report = examine(Path(target), folder, data, quick=quick, threads=threads, samples=SAMPLES if html else 0)
     print(told(report))
-    if json is not None:
-        write_json(Path(json), report.as_json())
-    if html is not None:
-        write_report(Path(html), report)
+    try:
+        if json is not None:
+            write_json(Path(json), report.as_json())
+        if html is not None:
+            write_report(Path(html), report)
+    except OSError as error:
+        raise InputError(f"{error.filename2 or error.filename} can't be written ({error.strerror}).") from error
     return report
 
 

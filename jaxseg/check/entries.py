@@ -47,6 +47,8 @@ def read_table(path: Path, folder: Path, findings: Findings, split: str, watch: 
 
     whole = True
     try:
+        if not path.is_file():  # a pipe would wait for ever
+            raise DataError(f"{path} is no file.")
         for key, entry in entries(path, watched):
             findings.extend(split, reading.add(key, entry))
     except DataError as error:

@@ -185,8 +185,8 @@ def area_faults(
 
 
 def shoelace(polygon: Float64[np.ndarray, " coordinates"]) -> float:
-    x, y = polygon[::2] - polygon[0], polygon[1::2] - polygon[1]
-    return abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2
+    x, y = polygon[::2] - polygon[0], polygon[1::2] - polygon[1]  # so that the last side adds nothing
+    return abs(float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:]))) / 2
 
 
 def unseen(annotation: Annotation, covered: int, placement: Placement) -> bool:

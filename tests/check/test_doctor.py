@@ -37,6 +37,8 @@ def test_the_status_says_whether_a_run_would_go_through(tmp_path: Path, capsys: 
     assert status(root, "--classes", "elephant") == 2
     assert "no category named 'elephant'" in capsys.readouterr().err
     assert status(root, "--threads", "0") == 2
+    assert status(root, "--json", tmp_path) == 2
+    assert "can't be written" in capsys.readouterr().err
 
 
 def test_everything_is_written_for_programs(tmp_path: Path) -> None:

@@ -170,3 +170,15 @@ def test_a_run_over_every_fault_ends_well(tmp_path: Path) -> None:
     for one, other in zip(*batches, strict=True):
         for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
             np.testing.assert_array_equal(left, right)
+
+
+def test_ids_in_text_are_told_once(tmp_path: Path) -> None:
+    """Where images have no numbers as ids, their annotations' text is no second finding."""
+    data = DataSet(tmp_path)
+    data.annotate(None, [box(45, 20, 20, 9)])["image_id"] = "7"
+    data.annotate(None, [box(45, 20, 20, 9)])["image_id"] = 987_654
+    (finding,) = examined(data.write()).findings
+    assert finding.kind.code == "unknown-image"
+    assert [detail for _, detail in finding.first] == ["image_id is no whole number", "image_id 987654"]
+    data.image(annotated=False)["id"] = "7"
+    assert found(examined(data.write())) == {("train", "bad-image-id"): 1, ("train", "unknown-image"): 1}

@@ -1,6 +1,7 @@
 """Faults of a whole file or folder: each needs a data set of its own. They spoil what is written already."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,11 @@ def cut(root: Path) -> None:
 def is_folder(root: Path) -> None:
     train_json(root).unlink()
     train_json(root).mkdir()
+
+
+def is_pipe(root: Path) -> None:
+    train_json(root).unlink()
+    os.mkfifo(train_json(root))
 
 
 def without(key: str) -> Spoil:
@@ -77,6 +83,7 @@ WHOLE: dict[str, tuple[Spoil, dict[tuple[str, str], int]]] = {
     "a list": (text("[]"), BROKEN),
     "a folder": (is_folder, BROKEN),
     "boxes only": (boxes_only, {("train", "no-masks"): 1, ("train", "no-segmentation"): 13}),
+    "a pipe": (is_pipe, BROKEN),
     "no images list": (without("images"), BROKEN),
     "no annotations list": (without("annotations"), BROKEN),
     "no categories list": (without("categories"), BROKEN),
