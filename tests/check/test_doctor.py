@@ -1,13 +1,17 @@
 """The command: what it prints and writes, and its exit status."""
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from poison import DataSet, box, picture
 
+from jaxseg.check.images import in_order
 from jaxseg.doctor import check, main
 
 SMALL = ["--height", "32", "--width", "48", "--threads", "2"]
@@ -167,8 +171,6 @@ def test_chosen_classes_choose_the_images_of_the_statistics(tmp_path: Path) -> N
 
 def test_an_index_of_other_content_is_told(tmp_path: Path) -> None:
     """A file changed within its size and time: the kept index would be believed."""
-    import os
-
     root = DataSet(tmp_path / "data").write()
     path = root / "annotations" / "instances_train.json"
     os.utime(path, ns=(10**18, 10**18))
@@ -177,3 +179,18 @@ def test_an_index_of_other_content_is_told(tmp_path: Path) -> None:
     os.utime(path, ns=(10**18, 10**18))
     report = check(root, height=32, width=48)
     assert [finding.kind.code for finding in report.findings if finding.kind.severity == "error"] == ["stale-index"]
+
+
+def test_results_come_in_order_and_few_wait() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    with ThreadPoolExecutor(3) as executor:
+        for place, result in enumerate(in_order(executor, lambda item: item * 2, items(), ahead=5)):
+            assert result == 2 * place
+            assert len(taken) <= place + 7
+    assert len(taken) == 100
