@@ -102,12 +102,15 @@ def test_statistics_are_those_of_the_masks_of_a_run(coco: tuple[Path, Report], s
     samples = open_split(Data(root=root, mode="multiclass", **SIZE), split)
     counts = np.zeros(256, np.int64)
     holding = np.zeros(256, np.int64)
+    drawn = []
     for position in samples.positions.tolist():
         of = np.bincount(samples.mask(position).ravel(), minlength=256)
         counts += of
         holding += of > 0
+        drawn.append(of[1:255].any())
     statistics = report.statistics[split]
     assert statistics.classes == samples.table.names
+    assert statistics.empty == len(samples) - np.count_nonzero(drawn)
     np.testing.assert_array_equal(statistics.pixels, counts)
     np.testing.assert_array_equal(statistics.images_of, holding)
     content = contents(root)[split]
