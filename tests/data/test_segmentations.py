@@ -84,6 +84,7 @@ def test_no_string_of_characters_gives_wrong_runs() -> None:
         {"counts": [600, 599], "size": [30, 40]},
         {"counts": [1201], "size": [30, 40]},
         {"counts": [1300, -100], "size": [30, 40]},
+        {"counts": [600, -100, 700], "size": [30, 40]},
         {"counts": [600.0, 600.0], "size": [30, 40]},
         {"counts": [600, "600"], "size": [30, 40]},
         {"counts": [], "size": [30, 40]},
