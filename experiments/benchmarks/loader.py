@@ -10,7 +10,8 @@ CPU time is that of all threads and processes, in the steady state, after an epo
 cache); memory is the highest sum of the proportional shares (Pss) of all its processes.
 
 Needs Linux, PyTorch, and OpenCV, which jaxseg does not use: pip install torch==2.13.0 opencv-python-headless.
-Without `--root` it takes the embedded sample. With 175 photographs of COCO it takes about six minutes.
+Without `--root` it takes the embedded sample. On 175 photographs of COCO, grain's shuffle alone is about 0.26 ms an
+image of jaxseg's CPU time: it takes some 65,536 steps an epoch, however small the data set is.
 """
 
 import importlib.util
@@ -174,7 +175,7 @@ def family(pid: int) -> list[int]:
 
 
 def memory_mb(pid: int) -> float:
-    """The proportional shares of a process and all that descend from it: what is shared counts once."""
+    """The proportional shares of a process and all that descend from it, and the cache: what is shared counts once."""
     total = 0
     for member in family(pid):
         try:
@@ -182,7 +183,12 @@ def memory_mb(pid: int) -> float:
         except OSError:
             continue
         total += next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
-    return total / 1000
+    try:
+        files = [file for file in Path(f"/proc/{pid}/fd").iterdir() if "/memfd:jaxseg" in os.readlink(file)]
+        kept = max((file.stat().st_blocks * 512 for file in files), default=0)  # two descriptors of one file
+    except OSError:
+        kept = 0
+    return total / 1000 + kept / 1e6
 
 
 def alone(arguments: Arguments, name: str, workers: int, threads: int) -> Numbers:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxseg.data.slots import MemorySlots, Slots, Stamp, stamp_of
+from jaxseg.data.slots import SPREAD, MemorySlots, Slots, Stamp, stamp_of
 
 SHAPE, KEY = (7, 9, 3), 12345
 STAMP = Stamp(1000, 1_700_000_000_000_000_000)
@@ -104,6 +104,13 @@ def test_a_mixture_of_two_writers_is_not_believed(tmp_path: Path) -> None:
         slots.path.write_bytes(one[:cut] + other[cut:])
         assert slots.get(0, Stamp(5, 5)) is None or one[:cut] == other[:cut]
         assert slots.get(0, STAMP) is None or one[cut:] == other[cut:]
+
+
+def test_zeros_are_never_a_sample(tmp_path: Path) -> None:
+    """Not even under the one key whose check number over zeros would be zero."""
+    slots = Slots(tmp_path / "x.slots", SHAPE, -SPREAD % 2**64, 10)
+    slots.path.write_bytes(bytes(slots.slot_bytes))
+    assert slots.get(0, Stamp(0, 0)) is None
 
 
 def test_another_process_opens_the_same_slots(slots: Slots) -> None:
