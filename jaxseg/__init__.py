@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxseg import convert, doctor, export, predict, train, visualize
+    from jaxseg import convert, doctor, evaluate, export, predict, train, visualize
     from jaxseg.arrays import VOID, Batch
     from jaxseg.bulk import predict_files
     from jaxseg.config import Config, load_config
     from jaxseg.data.loader import eval_batches, train_batches
     from jaxseg.data.samples import Data, Samples, open_split
     from jaxseg.errors import InputError
+    from jaxseg.evaluation import Evaluation
     from jaxseg.foreign import Foreign
     from jaxseg.logs import Logs
     from jaxseg.losses import CrossEntropy
@@ -32,6 +33,7 @@ _HOME = {
     "Config": "jaxseg.config",
     "CrossEntropy": "jaxseg.losses",
     "Data": "jaxseg.data.samples",
+    "Evaluation": "jaxseg.evaluation",
     "Foreign": "jaxseg.foreign",
     "InputError": "jaxseg.errors",
     "Logs": "jaxseg.logs",
@@ -46,6 +48,7 @@ _HOME = {
     "convert": None,
     "doctor": None,
     "eval_batches": "jaxseg.data.loader",
+    "evaluate": None,
     "export": None,
     "load": "jaxseg.predictor",
     "load_config": "jaxseg.config",

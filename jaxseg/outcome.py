@@ -1,6 +1,8 @@
 """What a run leaves beside its checkpoints and logs: descriptions, pictures, weights for PyTorch."""
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +22,8 @@ from jaxseg.step import SCALE, TrainState
 from jaxseg.torch_weights import to_state_dict
 
 
-def describe(folder: RunFolder, config: Config, table: ClassTable) -> None:
-    """model.json, model.txt and architecture.png: known before the first step."""
+def describe(folder: RunFolder, config: Config, table: ClassTable) -> dict[str, Any]:
+    """model.json, whose content is returned, model.txt and architecture.png: known before the first step."""
     data, model = config.data, config.model
     content = {
         "model": to_json(model),
@@ -48,6 +50,7 @@ def describe(folder: RunFolder, config: Config, table: ClassTable) -> None:
         activation=ACTIVATION_NAMES[model.activation],
         parameters=count_parameters(model, data.channels),
     )
+    return content
 
 
 def show(folder: RunFolder, log: RunLog, step: int, shown: Sequence[Shown]) -> None:
@@ -62,11 +65,27 @@ def draw_curves(folder: RunFolder) -> None:
 
 
 def conclude(
-    folder: RunFolder, table: ClassTable, *, best: TrainState, last: TrainState, shown: Sequence[Shown]
+    folder: RunFolder,
+    description: dict[str, Any],
+    *,
+    best: TrainState,
+    last: TrainState,
+    shown: Sequence[Shown],
+    threshold: float,
+    epoch: int,
 ) -> None:
-    """The curves, the predictions of the best weights, and both weights as PyTorch state dicts."""
+    """The curves, the predictions of the best weights, both weights as PyTorch state dicts; at last, the threshold.
+
+    model.json says after how many epochs that was: `concluded` reads it.
+    """
     draw_curves(folder)
-    images, truths, predictions = zip(*shown, strict=True)
-    save_predictions(folder.path / "predictions.png", images, truths, predictions, class_names=table.names[1:])
+    names, (images, truths, predictions) = description["classes"][1:], zip(*shown, strict=True)
+    save_predictions(folder.path / "predictions.png", images, truths, predictions, class_names=names)
     for path, state in ((folder.best_weights, best), (folder.final_weights, last)):
         write_pth(path, to_state_dict(state.params, state.batch_stats, batches=int(np.asarray(state.step))))
+    write_json(folder.model, {**description, "threshold": threshold, "epochs": epoch})
+
+
+def concluded(folder: RunFolder, epoch: int) -> bool:
+    """True if all that `conclude` writes is there, for the training up to this epoch."""
+    return folder.model.is_file() and json.loads(folder.model.read_text()).get("epochs") == epoch

@@ -3,12 +3,13 @@
 import base64
 import html
 import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -38,6 +39,7 @@ th { color: var(--faint); font-weight: 600; font-size: 13px; overflow-wrap: norm
 td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 16px; }
 .pictures.wide { grid-template-columns: 100%; }
+.pictures.pairs { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }
 .pictures.wide figure { overflow-x: auto; }
 .pictures.wide img { min-width: 560px; }
 figure { margin: 0; }
@@ -50,6 +52,16 @@ figcaption { margin-top: 5px; overflow-wrap: anywhere; }
 .badge.error { background: #b42318; }
 .badge.warning { background: #c4700a; }
 summary { cursor: pointer; color: var(--accent); font-size: 13px; margin: 6px 0; }
+.notice { border-color: #f0b429; background: #fffaeb; }
+.notice li { margin: 4px 0; max-width: 90ch; overflow-wrap: anywhere; }
+.notice ul { margin: 0; padding-left: 20px; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 12px; color: var(--faint); font-size: 13px; }
+.legend i { display: inline-block; width: 20px; height: 12px; margin-right: 6px; border-radius: 3px;
+  border: 1px solid rgba(0, 0, 0, .18); vertical-align: -1px; }
+table.heat { width: auto; }
+table.heat th, table.heat td { padding: 6px 10px; max-width: 170px; border: 0; }
+table.heat td { text-align: right; min-width: 62px; border: 2px solid var(--paper); border-radius: 6px;
+  font-variant-numeric: tabular-nums; }
 @media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
 """
 
@@ -70,6 +82,11 @@ def escaped(text: object) -> Html:
 def paragraph(text: object, *, faint: bool = False) -> Html:
     """A paragraph."""
     return Html(f"<p{' class=faint' if faint else ''}>{escaped(text)}</p>")
+
+
+def noted(text: object, remark: object) -> Html:
+    """A cell of a table with a faint remark below."""
+    return Html(f'{escaped(text)}<div class="faint">{escaped(remark)}</div>')
 
 
 def tiles(entries: Sequence[tuple[str, str, str]]) -> Html:
@@ -134,6 +151,44 @@ def entry(mark: Html, heading: object, *blocks: Html) -> Html:
 def folded(heading: object, block: Html) -> Html:
     """What is shown when its heading is clicked."""
     return Html(f"<details><summary>{escaped(heading)}</summary>{block}</details>")
+def pairs(figures: Sequence[Html]) -> Html:
+    """Figures twice as large: two of them in a row where there is room."""
+    return Html(f'<div class="pictures pairs">{"".join(figures)}</div>')
+
+
+def legend(entries: Sequence[tuple[str, tuple[int, int, int]]]) -> Html:
+    """Colours with their meanings."""
+    swatches = (
+        f'<span><i style="background: rgb{red, green, blue}"></i>{escaped(name)}</span>'
+        for name, (red, green, blue) in entries
+    )
+    return Html(f'<div class="legend">{"".join(swatches)}</div>')
+
+
+def heat_table(
+    corner: str, rows: Sequence[str], columns: Sequence[str], shares: Float[np.ndarray, "rows columns"]
+) -> Html:
+    """Shares from 0 to 1 as percentages, the larger the bluer; NaN as a dash."""
+
+    def cell(share: float) -> str:
+        if math.isnan(share):
+            return '<td class="faint">–</td>'
+        dark = "; color: #fff" if share > 0.6 else ""
+        return f'<td style="background: rgba(47, 120, 212, {share:.3f}){dark}">{share:.1%}</td>'
+
+    head = "".join(f'<th class="number">{escaped(name)}</th>' for name in columns)
+    body = "".join(
+        f"<tr><th>{escaped(name)}</th>{''.join(map(cell, values.tolist()))}</tr>"
+        for name, values in zip(rows, shares, strict=True)
+    )
+    top = f"<thead><tr><th>{escaped(corner)}</th>{head}</tr></thead>"
+    return Html(f'<div class="scroll"><table class="heat">{top}<tbody>{body}</tbody></table></div>')
+
+
+def notice(heading: str, texts: Sequence[str]) -> Html:
+    """What the reader must not miss."""
+    items = "".join(f"<li>{escaped(text)}</li>" for text in texts)
+    return Html(f'<section class="notice"><h2>{escaped(heading)}</h2><ul>{items}</ul></section>')
 
 
 def section(heading: str, *blocks: Html) -> Html:

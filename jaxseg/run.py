@@ -47,6 +47,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def evaluation(self) -> Path:
+        """Reports, a folder each."""
+        return self.path / "evaluation"
+
+    @property
     def best_weights(self) -> Path:
         """The best weights, for PyTorch."""
         return self.path / "unet_model.pth"

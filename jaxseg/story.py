@@ -4,14 +4,18 @@ from collections.abc import Callable
 
 import jax
 
+from jaxseg.collapse import Kind, collapses, shared_images
 from jaxseg.config import Config
 from jaxseg.data.samples import Samples
+from jaxseg.data.twins import twins
 from jaxseg.logs import RunLog
 from jaxseg.loop import Clock
 from jaxseg.metrics import Totals
 from jaxseg.run import RunFolder, read_lines
 from jaxseg.sharding import Layout
 from jaxseg.step import StepResult
+
+PATIENT: tuple[Kind, ...] = ("all background", "all foreground")
 
 
 def introduce(config: Config, folder: RunFolder, train: Samples, val: Samples, layout: Layout, steps: int) -> None:
@@ -25,6 +29,8 @@ def introduce(config: Config, folder: RunFolder, train: Samples, val: Samples, l
     for samples in (train, val):
         for line in samples.index.warnings():
             print(f"warning: {line}")
+    for text in shared_images(twins(train, val), "training", "validation").values():
+        print(f"warning: {text}")
     devices = layout.mesh.devices.ravel()
     print(
         f"{type(config.model).__name__} of widths {' '.join(map(str, config.model.widths))} at "
@@ -88,6 +94,36 @@ def report(
         f"{clock.images_per_second:8.1f}  {clock.waiting_share:16.1%}",
         flush=True,
     )
+
+
+def collapse_watcher() -> Callable[[Totals, Totals, bool], None]:
+    """Warns of each kind of collapse once, epoch by epoch.
+
+    A young network may call everything background: that counts at the second epoch in a row, or the last.
+    """
+    before: set[Kind] = set()
+    told: set[Kind] = set()
+
+    def watch(training: Totals, validation: Totals, last: bool) -> None:
+        found: dict[Kind, str] = {}
+        for split, totals in (("validation", validation), ("training", training)):
+            for kind, text in collapsed(totals).items():
+                if split == "validation" or kind not in PATIENT:
+                    found[kind] = f"{split}: {text}"
+        for kind, text in found.items():
+            if kind not in told and (last or kind not in PATIENT or kind in before):
+                print(f"warning: {text}", flush=True)
+                told.add(kind)
+        before.clear()
+        before.update(found)
+
+    return watch
+
+
+def collapsed(totals: Totals) -> dict[Kind, str]:
+    """What one epoch gives away, if it had pixels."""
+    scores = totals.scores
+    return collapses(scores.predicted_share, scores.true_share, loss=totals.mean_loss) if totals.pixels else {}
 
 
 def tell_faults(folder: RunFolder) -> None:

@@ -26,7 +26,8 @@ from jaxseg.progress import progress_bar
 from jaxseg.run import RunFolder, read_lines, write_json
 from jaxseg.sharding import data_parallel
 from jaxseg.step import TrainState
-from jaxseg.story import introduce, loss_watcher, report, tell_faults
+from jaxseg.story import collapse_watcher, introduce, loss_watcher, report, tell_faults
+from jaxseg.threshold import choose_threshold, trained
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,13 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
     note_faults = fault_writer(folder, faults)
     with Checkpoints(folder.checkpoints) as checkpoints:
         state, progress = start(config, compiled, checkpoints, initial)
-        if finished(config, progress) and folder.final_weights.exists():
+        if finished(config, progress) and outcome.concluded(folder, progress.epoch):
             print(f"This run is finished: {progress.epoch} epochs. To go on: --epochs {config.epochs + 10}")
             return folder
         if progress.epoch:
             print(f"Going on after epoch {progress.epoch}, step {int(state.step)}.")
-        outcome.describe(folder, config, train.table)
+        description = outcome.describe(folder, config, train.table)
+        watch_collapse = collapse_watcher()
         with (
             RunLog(folder, config.logs, step=int(state.step), config=to_json(config)) as log,
             train_batches(train, config.batch_size, seed=config.seed, start=int(state.step)) as batches,
@@ -98,14 +100,19 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
                 validation, shown = validate(state, val, config, compiled, note_faults, keep)
                 progress = after_epoch(progress, int(state.step), validation.mean_loss)
                 report(log, int(state.step), epoch, training, validation, clock, train.table.names)
+                watch_collapse(training, validation, finished(config, progress))
                 checkpoints.save(int(state.step), state, progress, validation.mean_loss)
                 if pictured:
                     outcome.show(folder, log, int(state.step), shown)
         checkpoints.wait()
         last = jax.device_get(state)
         best, _ = checkpoints.restore(progress.best_step, abstract_state(compiled))
-        _, shown = validate(best, val, config, compiled, note_faults, keep=8)
-    outcome.conclude(folder, train.table, best=jax.device_get(best), last=last, shown=shown)
+    best = jax.device_get(best)
+    choice = choose_threshold(trained(config, best, description), val, config.batch_size, note_faults, keep=8)
+    print(choice.why or "The most probable class wins: there is no threshold.")
+    outcome.conclude(
+        folder, description, best=best, last=last, shown=choice.shown, threshold=choice.threshold, epoch=progress.epoch
+    )
     tell_faults(folder)
     print(f"Done: {progress.epoch} epochs, the best after step {progress.best_step}. Everything is in {folder.path}/")
     return folder

@@ -6,8 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
     ("errors", "arrays", "run", "progress"),
-    ("losses", "metrics", "optim", "boundary", "levels", "bootstrap"),
-    ("sweep", "calibration"),
+    ("losses", "metrics", "optim", "boundary", "levels", "bootstrap", "collapse"),
+    ("sweep", "calibration", "scoreboard"),
     ("models.unet",),
     ("models.table", "onnx_graph"),
     ("data.segmentations", "data.stream", "data.mapped", "data.caches", "data.geometry"),
@@ -24,7 +24,8 @@ ORDER = (
     ("data.scenes",),
     ("data.sample",),
     ("data.samples",),
-    ("data.loader",),
+    ("data.loader", "data.twins", "objects", "instances"),
+    ("judge",),
     ("step",),
     ("sharding", "checkpoint", "torch_weights", "schemes"),
     ("assumed",),
@@ -38,7 +39,7 @@ ORDER = (
     ("pth",),
     ("pictures",),
     ("plots",),
-    ("sheets", "diagram"),
+    ("sheets", "diagram", "curves"),
     ("logs", "tensors_file", "page"),
     ("check.findings",),
     ("check.entry_kinds", "check.outlines", "check.files", "check.splits", "check.segments"),
@@ -61,8 +62,11 @@ ORDER = (
     ("predictor", "journal", "outputs"),
     ("video",),
     ("bulk",),
-    ("runtimes",),
-    ("train", "visualize", "export", "convert", "predict"),
+    ("runtimes", "examine"),
+    ("evaluation", "threshold"),
+    ("scoring", "summary"),
+    ("report",),
+    ("train", "visualize", "export", "convert", "predict", "evaluate"),
     ("__main__", "__init__", "check", "data", "models"),
 )
 OWNERS = {"flax": "models.", "orbax": "checkpoint", "grain": "data.loader"}

@@ -1,0 +1,211 @@
+"""`python -m jaxseg.evaluate RUN`: how good a trained model is, where it fails, and which threshold is best."""
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxseg.checkpoint import Which
+from jaxseg.collapse import shared_images
+from jaxseg.config import from_json
+from jaxseg.data.classes import ClassTable, choose_classes
+from jaxseg.data.coco import DataError
+from jaxseg.data.layout import Split
+from jaxseg.data.samples import Data, Samples, open_split
+from jaxseg.data.twins import twins
+from jaxseg.errors import InputError, told_plainly
+from jaxseg.evaluation import Evaluation
+from jaxseg.examine import At
+from jaxseg.predictor import Predictor, load
+from jaxseg.report import write_report
+from jaxseg.run import RunFolder, write_json
+from jaxseg.scoring import score
+from jaxseg.summary import lines
+
+
+@dataclass(frozen=True)
+class EvaluateArguments:
+    """Score a trained model on a split.
+
+    Attributes:
+        model: a run's folder, or any other model that jaxseg loads.
+        data: the data set; of a run, its own unless set otherwise. The size, channels and mode are the model's.
+        split: train, val or test.
+        checkpoint: best, latest, or a step.
+        at: the size at which masks are compared: `original`, the picture's, or `network`, what the model sees.
+        threshold: another than the model's own.
+        batch_size: images computed at a time; it changes no score.
+        ap: COCO's average precision too, with the connected parts of the mask as objects.
+        set_threshold: keep the threshold that is best on this split in the model.
+        out: the folder for report.html and scores.json; None: in the run's, under evaluation/, a new one each time.
+        json: write the scores to this file too.
+    """
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    data: Data = field(default_factory=Data)
+    split: Split = "val"
+    checkpoint: Which = "best"
+    at: At = "original"
+    threshold: float | None = None
+    batch_size: int = 8
+    ap: bool = False
+    set_threshold: bool = False
+    out: Path | None = None
+    json: Path | None = None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    with told_plainly():
+        a = parse(argv)
+        file = threshold_file(a) if a.set_threshold else None
+        evaluation = score_model(
+            a.model, a.data, a.split, checkpoint=a.checkpoint, at=a.at, threshold=a.threshold,
+            batch_size=a.batch_size, ap=a.ap,
+        )  # fmt: skip
+        print(f"Model: {a.model}; data: {evaluation.samples.files.json}")
+        print("\n".join(lines(evaluation)))
+        if file:
+            keep_threshold(file, evaluation)
+        out = a.out or free_folder(a)
+        content = evaluation.to_json()
+        for path in filter(None, (out / "scores.json", a.json)):
+            write_json(path, content)
+        write_report(out / "report.html", evaluation)
+        print(f"Report: {out / 'report.html'}; scores: {a.json or out / 'scores.json'}")
+
+
+def parse(argv: Sequence[str] | None) -> EvaluateArguments:
+    """The command line; a run's own data settings are the defaults of `--data.*`."""
+    settings: dict[str, Any] = {"args": argv, "prog": "python -m jaxseg.evaluate"}
+    first = tyro.cli(EvaluateArguments, **settings)
+    data = data_of(first.model)
+    if data is None:
+        return first
+    return tyro.cli(EvaluateArguments, default=EvaluateArguments(first.model, data), **settings)
+
+
+def data_of(model: Path) -> Data | None:
+    """The data settings of a run; None for what is no run."""
+    config = RunFolder(model).config
+    return from_json(json.loads(config.read_text())["config"]["data"]) if config.is_file() else None
+
+
+def score_model(
+    model: Path | str | Predictor,
+    data: Data | None = None,
+    split: Split = "val",
+    *,
+    checkpoint: Which = "best",
+    at: At = "original",
+    threshold: float | None = None,
+    batch_size: int = 8,
+    ap: bool = False,
+) -> Evaluation:
+    """The scores of a model on a split; of a run, on its own data unless `data` is given.
+
+    Every image that can be read counts once. The counts are integers; they do not depend on the batch size or the
+    devices, but for pixels whose probability lies within rounding of the threshold.
+
+    Raises:
+        InputError: if the model or the data can't be used, or disagree.
+    """
+    predictor = model if isinstance(model, Predictor) else load(model, checkpoint)
+    threshold = predictor.threshold if threshold is None else threshold
+    if not 0 < threshold < 1:
+        raise InputError(f"--threshold {threshold}: expected a probability between 0 and 1.")
+    own = None if isinstance(model, Predictor) else data_of(Path(model))
+    if own is None and (data is None or data.uses_sample):
+        raise InputError(f"{model} does not say what data to score it on: give --data.root /path/to/coco.")
+    if ap and at != "original":
+        raise InputError("--ap compares objects by their size in the original picture: leave out --at network.")
+    samples, notes = open_for(predictor, data or own or Data(), split)
+    name = "the model" if isinstance(model, Predictor) else str(model)
+    evaluation = score(
+        predictor, samples, model=name, split=split, at=at, threshold=threshold, batch_size=batch_size, ap=ap
+    )
+    return dataclasses.replace(evaluation, warnings=(*notes, *evaluation.warnings))
+
+
+def open_for(predictor: Predictor, data: Data, split: Split) -> tuple[Samples, list[str]]:
+    """The split as the model needs it, and what is doubtful about it.
+
+    Raises:
+        InputError: if the data can't be used, or its classes are not the model's.
+    """
+    size = {name: getattr(predictor, name) for name in ("height", "width", "channels", "resize", "mode")}
+    data = dataclasses.replace(data, **size)
+    samples = open_split(data, split)
+    if data.classes is None:
+        samples = dataclasses.replace(samples, table=table_like(predictor, samples))
+    ours, theirs = predictor.classes, samples.table.names
+    if len(ours) != len(theirs):
+        raise InputError(
+            f"the model tells apart {', '.join(ours)}; data.classes gives {', '.join(theirs)}: choose as many."
+        )
+    notes = []
+    if ours != theirs:
+        notes.append(f"the model's classes are {', '.join(ours)}; they are compared with {', '.join(theirs)}.")
+    if split != "train":
+        try:
+            shared = twins(open_split(data, "train"), samples)
+        except InputError:  # these data have no training split
+            shared = []
+        notes += shared_images(shared, "train", split).values()
+    return samples, notes
+
+
+def table_like(predictor: Predictor, samples: Samples) -> ClassTable:
+    """The model's own classes, where the data set has them and no others were asked for."""
+    names = predictor.classes[1:] if predictor.mode == "multiclass" else tuple(predictor.classes[1].split(" + "))
+    try:
+        return choose_classes(samples.index, names, predictor.mode, samples.data.merge)
+    except DataError:
+        return samples.table
+
+
+def threshold_file(a: EvaluateArguments) -> Path:
+    """The model.json that keeps the threshold.
+
+    Raises:
+        InputError: for models without a threshold, or without a file to keep it.
+    """
+    file = RunFolder(a.model).model
+    if not file.is_file():
+        raise InputError(f"--set-threshold needs a folder with a model.json; {a.model} has none.")
+    if json.loads(file.read_text()).get("mode") != "binary":
+        raise InputError("--set-threshold: a model of several classes takes the most probable, and has no threshold.")
+    if a.checkpoint != "best":
+        raise InputError(f"--set-threshold: {file} belongs to the best checkpoint; leave out --checkpoint.")
+    return file
+
+
+def keep_threshold(file: Path, evaluation: Evaluation) -> None:
+    """Write the best threshold of the split to model.json, leaving the rest as it is."""
+    best = evaluation.best
+    if best is None:
+        print(f"The threshold stays {evaluation.predictor.threshold:.4g}: none on this split is better than another.")
+        return
+    if evaluation.split == "test":
+        print("A threshold chosen on the test split: its scores are no longer those of unseen images.")
+    write_json(file, {**json.loads(file.read_text()), "threshold": best.threshold})
+    print(f"{file} keeps the threshold {best.threshold:.4g} (before: {evaluation.predictor.threshold:.4g}).")
+
+
+def free_folder(a: EvaluateArguments) -> Path:
+    """A new folder, named by what was scored."""
+    run = RunFolder(a.model)
+    parent = run.evaluation if run.model.is_file() else Path("evaluation") / a.model.stem
+    others = [str(value) for value, usual in ((a.checkpoint, "best"), (a.at, "original")) if value != usual]
+    name = "-".join([a.split, *others])
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(parent / free for free in names if not (parent / free).exists())
+
+
+if __name__ == "__main__":
+    main()
