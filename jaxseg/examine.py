@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from jaxseg.data.geometry import Placement, place, restored
-from jaxseg.data.images import read_image
+from jaxseg.data.images import decided, read_image
+from jaxseg.data.layout import image_path
 from jaxseg.data.loader import eval_batches
 from jaxseg.data.masks import draw_mask
 from jaxseg.data.samples import Samples
@@ -46,8 +47,9 @@ def view(samples: Samples, position: int, at: At, probabilities: Float32[np.ndar
 
 def photograph(samples: Samples, position: int, at: At) -> UInt8[np.ndarray, "height width channels"]:
     """The picture that a view is of."""
-    path = samples.files.images / samples.index.file_name(position)
-    return read_image(path, placement=scored_placement(samples, position, at), channels=samples.data.channels)
+    path = image_path(samples.files.images, samples.index.file_name(position))
+    placement, decoder = scored_placement(samples, position, at), decided(samples.data.decoder)
+    return read_image(path, placement=placement, channels=samples.data.channels, decoder=decoder)
 
 
 def examine(

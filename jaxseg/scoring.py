@@ -9,10 +9,10 @@ from jaxseg.evaluation import Evaluation, ImageScore
 from jaxseg.examine import At, View, examine
 from jaxseg.instances import Instance, mask_ap, predicted_instances, true_instances
 from jaxseg.judge import Tally, judge
-from jaxseg.logs import progress_bar
 from jaxseg.metrics import foreground, share
 from jaxseg.objects import drawn_objects
 from jaxseg.predictor import Predictor
+from jaxseg.progress import progress_bar
 from jaxseg.scoreboard import regions
 
 

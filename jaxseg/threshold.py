@@ -13,10 +13,10 @@ from jaxseg.config import Config
 from jaxseg.data.samples import Samples
 from jaxseg.examine import View, examine, photograph
 from jaxseg.levels import LEVELS, count_levels
-from jaxseg.logs import progress_bar
 from jaxseg.loop import Shown
 from jaxseg.metrics import decide
 from jaxseg.predictor import Predictor, network_probabilities
+from jaxseg.progress import progress_bar
 from jaxseg.step import TrainState
 from jaxseg.sweep import best_threshold, sweep
 

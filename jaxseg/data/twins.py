@@ -2,8 +2,11 @@
 
 import hashlib
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
 
+from jaxseg.data.coco import DataError
+from jaxseg.data.layout import image_path
 from jaxseg.data.samples import Samples
 
 MOST = 20_000
@@ -29,8 +32,11 @@ def twins(first: Samples, second: Samples) -> list[str]:
 
 
 def paths(samples: Samples) -> list[Path]:
-    folder = samples.files.images.resolve()
-    return [folder / samples.index.file_name(int(position)) for position in samples.positions]
+    folder, found = samples.files.images.resolve(), []
+    for position in samples.positions:
+        with suppress(DataError):  # a name that leaves the folder is told where the image is read
+            found.append(image_path(folder, samples.index.file_name(int(position))))
+    return found
 
 
 def length(path: Path) -> Hashable:
