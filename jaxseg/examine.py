@@ -40,7 +40,7 @@ def view(samples: Samples, position: int, at: At, probabilities: Float32[np.ndar
     """What the network said of its frame, beside the truth."""
     framed, placement = samples.placement(position), scored_placement(samples, position, at)
     annotations = samples.index.annotations(position)
-    truth = draw_mask(annotations, samples.lookup, samples.data.rules, placement)
+    truth = np.ascontiguousarray(draw_mask(annotations, samples.lookup, samples.data.rules, placement))
     found = restored(probabilities, framed) if at == "original" else probabilities[framed.window]
     return View(position, placement, truth, found)
 

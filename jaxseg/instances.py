@@ -5,15 +5,15 @@ from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
-from jaxseg.data.masks import rles
 from jaxseg.data.samples import Samples
 from jaxseg.metrics import decide
+from jaxseg.objects import Runs, encode, whole
 
 MOST = 100
 """Predicted objects of a class and image that count, those of the highest score: COCO's limit."""
@@ -24,7 +24,7 @@ class Instance(NamedTuple):
     """An object of one image: its class, its mask in COCO's run lengths, and a score, or whether it is a crowd."""
 
     label: int
-    segmentation: Any
+    segmentation: Runs
     score: float
     crowd: bool
 
@@ -35,9 +35,9 @@ def true_instances(samples: Samples, position: int) -> list[Instance]:
     found = []
     for annotation in samples.index.annotations(position):
         label = int(samples.lookup[annotation.category]) if annotation.category >= 0 else 0
-        parts = rles(annotation, full) if label else []
-        if parts:
-            found.append(Instance(label, coco_mask.merge(parts), 1.0, annotation.crowd))
+        runs = whole(annotation, full) if label else None
+        if runs is not None:
+            found.append(Instance(label, runs, 1.0, annotation.crowd))
     return found
 
 
@@ -51,11 +51,6 @@ def predicted_instances(probabilities: Float32[np.ndarray, "height width outputs
         for place in np.argsort(-scores, kind="stable")[:MOST]:
             found.append(Instance(label, encode(parts == place + 1), float(scores[place]), False))
     return found
-
-
-def encode(mask: Bool[np.ndarray, "height width"]) -> Any:
-    """A mask as COCO's run lengths."""
-    return coco_mask.encode(np.asfortranarray(mask, np.uint8))
 
 
 def mask_ap(truths: list[list[Instance]], predictions: list[list[Instance]], classes: int) -> dict[str, float]:

@@ -15,7 +15,8 @@ from scipy import ndimage
 import jaxseg
 from jaxseg.data.samples import open_split
 from jaxseg.examine import view
-from jaxseg.instances import NAMES, encode, mask_ap, predicted_instances, true_instances
+from jaxseg.instances import NAMES, mask_ap, predicted_instances, true_instances
+from jaxseg.objects import encode
 
 
 def blurred_truth(samples: jaxseg.Samples, position: int, classes: int) -> np.ndarray:
