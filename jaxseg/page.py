@@ -151,6 +151,8 @@ def entry(mark: Html, heading: object, *blocks: Html) -> Html:
 def folded(heading: object, block: Html) -> Html:
     """What is shown when its heading is clicked."""
     return Html(f"<details><summary>{escaped(heading)}</summary>{block}</details>")
+
+
 def pairs(figures: Sequence[Html]) -> Html:
     """Figures twice as large: two of them in a row where there is room."""
     return Html(f'<div class="pictures pairs">{"".join(figures)}</div>')
