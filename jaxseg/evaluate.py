@@ -116,9 +116,7 @@ def score_model(
         InputError: if the model or the data can't be used, or disagree.
     """
     predictor = model if isinstance(model, Predictor) else load(model, checkpoint)
-    threshold = predictor.threshold if threshold is None else threshold
-    if not 0 < threshold < 1:
-        raise InputError(f"--threshold {threshold}: expected a probability between 0 and 1.")
+    threshold = predictor.chosen_threshold(threshold)
     own = None if isinstance(model, Predictor) else data_of(Path(model))
     if own is None and (data is None or data.uses_sample):
         raise InputError(f"{model} does not say what data to score it on: give --data.root /path/to/coco.")
