@@ -47,7 +47,7 @@ def test_a_region_made_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "pixels"), [((480, 640), 16), ((1, 1), 1), ((30, 40), 1), ((75, 100), 2), ((224, 224), 6)]
+    ("size", "pixels"), [((480, 640), 16), ((1, 1), 1), ((30, 40), 1), ((75, 100), 2), ((100, 100), 3), ((224, 224), 6)]
 )
 def test_it_is_two_hundredths_of_the_diagonal_wide(size: tuple[int, int], pixels: int) -> None:
     assert boundary_distance(*size) == pixels

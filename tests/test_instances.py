@@ -78,6 +78,14 @@ def test_parts_touch_along_a_side_and_score_their_mean_probability() -> None:
     assert found[2].segmentation == encode(np.pad(np.ones((1, 3), bool), ((4, 1), (2, 2))))
 
 
+def test_of_several_classes_each_part_scores_by_its_own() -> None:
+    probability = np.zeros((4, 6, 3), np.float32)
+    probability[..., 0] = 0.9
+    probability[1, 1], probability[2, 4] = (0.1, 0.7, 0.2), (0.3, 0.1, 0.6)
+    found = predicted_instances(probability, 0.5)
+    assert [(one.label, round(one.score, 6)) for one in found] == [(1, 0.7), (2, 0.6)]
+
+
 def test_perfect_instances_have_the_precision_one_and_none_has_none() -> None:
     mask = np.zeros((200, 200), bool)
     mask[20:60, 30:90] = True

@@ -4,6 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from painted import CATEGORIES, model_of, paint, painted_data, reads_binary, reads_classes
@@ -105,6 +107,23 @@ def test_probabilities_that_tell_nothing_keep_one_half_with_a_warning(tmp_path: 
         assert choice.threshold == USUAL
         assert choice.why.startswith("warning: the threshold stays 0.5")
         assert len(choice.shown) == 3
+
+
+def test_void_has_no_part_in_the_choice(tmp_path: Path) -> None:
+    """The model calls the left columns foreground, where the truth is void."""
+    root = paint(tmp_path / "coco", crowd=True)
+    data = painted_data(root, (64, 64), crowds="void")
+
+    def forward(_: object, images: jax.Array) -> jax.Array:
+        left = (jnp.arange(64) < 32)[None, None, :, None]
+        return jnp.where(left, np.float32(0.7), reads_binary(_, images) * np.float32(0.6))
+
+    model = model_of(forward, "binary", resize="stretch")
+    choice = choose_threshold(model, open_split(data, "val"), 3, lambda faults: None, keep=1)
+    found = jaxseg.evaluate.score_model(model, data, at="network")
+    assert found.best is not None
+    assert choice.threshold == found.best.threshold
+    assert f"IoU {found.best.iou:.3f} there" in choice.why
 
 
 def test_several_classes_have_none_and_the_first_images_are_shown(tmp_path: Path) -> None:
