@@ -8,7 +8,7 @@ from jaxtyping import Float32, Int64, UInt8
 
 from jaxseg.arrays import VOID
 from jaxseg.boundary import count_boundaries
-from jaxseg.levels import count_levels
+from jaxseg.levels import count_levels, made_finite
 from jaxseg.metrics import count_pairs, decide
 from jaxseg.objects import Drawn, count_objects
 
@@ -41,11 +41,7 @@ def judge(
     objects: Iterable[Drawn] = (),
 ) -> Tally:
     """The counts of one image; void pixels of the truth count nowhere."""
-    unsound = 0
-    if not np.isfinite(probabilities.sum()):
-        finite = np.isfinite(probabilities).all(-1, keepdims=True)
-        unsound = int(np.count_nonzero(~finite))
-        probabilities = np.where(finite, probabilities, np.float32(0))
+    probabilities, unsound = made_finite(probabilities)
     outputs = probabilities.shape[-1]
     classes = max(2, outputs)
     prediction, valid = decide(probabilities, threshold), truth != VOID

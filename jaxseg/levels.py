@@ -7,6 +7,16 @@ LEVELS = 2**16
 """A power of two, so that floating point holds every level's edge, and `probability > edge` is counted exactly."""
 
 
+def made_finite(
+    probabilities: Float32[np.ndarray, "height width outputs"],
+) -> tuple[Float32[np.ndarray, "height width outputs"], int]:
+    """With 0 at the pixels where one is not a number, and how many these are."""
+    if np.isfinite(probabilities.sum()):
+        return probabilities, 0
+    finite = np.isfinite(probabilities).all(-1, keepdims=True)
+    return np.where(finite, probabilities, np.float32(0)), int(np.count_nonzero(~finite))
+
+
 def count_levels(
     probability: Float32[np.ndarray, "*pixels"],
     happened: Bool[np.ndarray, "*pixels"],

@@ -12,7 +12,7 @@ from jaxseg.arrays import VOID
 from jaxseg.config import Config
 from jaxseg.data.samples import Samples
 from jaxseg.examine import View, examine, photograph
-from jaxseg.levels import LEVELS, count_levels
+from jaxseg.levels import LEVELS, count_levels, made_finite
 from jaxseg.loop import Shown
 from jaxseg.metrics import decide
 from jaxseg.predictor import Predictor, network_probabilities
@@ -51,7 +51,9 @@ def choose_threshold(
     levels = np.zeros((2, LEVELS + 1), np.int64)
 
     def work(view: View) -> tuple[View, Any]:
-        return view, count_levels(view.probabilities[..., 0], view.truth > 0, view.truth != VOID) if binary else 0
+        probabilities, _ = made_finite(view.probabilities)
+        view = view._replace(probabilities=probabilities)
+        return view, count_levels(probabilities[..., 0], view.truth > 0, view.truth != VOID) if binary else 0
 
     views = examine(predictor, val, work, at=AT, batch_size=batch_size, on_faults=on_faults)
     with closing(views), progress_bar(len(val), "choosing the threshold") as bar:

@@ -205,11 +205,15 @@ def finished(config: Config, progress: Progress) -> bool:
 
 
 def after_epoch(progress: Progress, step: int, val_loss: float) -> Progress:
-    """The progress after one more epoch; a loss equal to the best, or the first one, counts as the best."""
-    if val_loss <= progress.best_loss or progress.best_step == 0:
-        best = val_loss if math.isfinite(val_loss) else math.inf
-        return Progress(progress.epoch + 1, step, best, 0)
-    return progress._replace(epoch=progress.epoch + 1, epochs_since_best=progress.epochs_since_best + 1)
+    """The progress after one more epoch; a loss equal to the best counts as the best.
+
+    While no loss was finite the newest step is the best: it is the only one whose checkpoint is sure to be kept.
+    """
+    if val_loss <= progress.best_loss and math.isfinite(val_loss):
+        return Progress(progress.epoch + 1, step, val_loss, 0)
+    since = progress.epochs_since_best + 1 if progress.best_step else 0
+    best_step = progress.best_step if math.isfinite(progress.best_loss) else step
+    return Progress(progress.epoch + 1, best_step, progress.best_loss, since)
 
 
 def validate(

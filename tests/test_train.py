@@ -343,3 +343,16 @@ def test_pytorch_loads_the_weights_strictly(done: RunFolder, kind: str) -> None:
     state = torch.load(path, weights_only=True)
     assert state["enc1.0.weight"].shape == (4, 3, 3, 3)
     assert all(np.isfinite(value.numpy()).all() for value in state.values())
+
+
+def test_a_run_whose_weights_ran_away_ends_and_says_so(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """NaN from the first epoch on: the newest checkpoint is the best, and the threshold stays 0.5."""
+    model = jaxseg.UNet(widths=(4, 8), norm="none")
+    folder = fit(small(sample, model=model, optimizer=jaxseg.Adam(1e30)), tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("the weights have run away") == 1
+    assert "warning: the threshold stays 0.5" in said
+    assert json.loads(folder.model.read_text())["threshold"] == 0.5
+    assert "the best after step 6" in said
