@@ -54,10 +54,8 @@ def train_batches(samples: Samples, batch_size: int, *, seed: int, start: int = 
     if seed < 0:
         raise DataError(f"seed is {seed}: expected at least 0.")
     epochs = Epochs(samples.sampling, seed, batch_size, steps_per_epoch(samples, batch_size))
-    order = grain.MapDataset.range(epochs.length).seed(seed).shuffle().batch(batch_size, drop_remainder=True).repeat()
-    with opened(
-        samples, order.map_with_index(epochs), batch_size, start=start, workers=samples.data.workers
-    ) as batches:
+    order = grain.MapDataset.range(epochs.steps).repeat().map_with_index(epochs)
+    with opened(samples, order, batch_size, start=start, workers=samples.data.workers) as batches:
         yield batches
 
 
@@ -74,21 +72,20 @@ def eval_batches(samples: Samples, batch_size: int) -> Iterator[Iterator[Loaded]
 
 
 class Epochs:
-    """A step and its places in the shuffled epoch, to positions in the index."""
+    """A step, and its place in its epoch, to positions in the index."""
 
     def __init__(self, sampling: Sampling, seed: int, batch_size: int, steps: int) -> None:
-        self.sampling, self.seed, self.steps = sampling, seed, steps
-        self.length = sampling.length(batch_size)
+        self.sampling, self.seed, self.batch_size, self.steps = sampling, seed, batch_size, steps
         self.drawn: dict[int, np.ndarray] = {}
 
-    def __call__(self, step: int, places: Int64[np.ndarray, " batch"]) -> Int64[np.ndarray, " batch"]:
+    def __call__(self, step: int, place: int) -> Int64[np.ndarray, " batch"]:
         epoch = step // self.steps
         drawn = self.drawn.get(epoch)
         if drawn is None:  # threads may draw one twice: the same
-            drawn = self.sampling.epoch(self.seed, epoch, self.length)
+            drawn = self.sampling.epoch(self.seed, epoch, self.steps * self.batch_size)
             near = {other: those for other, those in self.drawn.items() if abs(other - epoch) == 1}
             self.drawn = {epoch: drawn, **near}
-        return drawn[places]
+        return drawn[place * self.batch_size :][: self.batch_size]
 
 
 class Assembly:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Hashable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 
 from jaxseg.data.coco import DataError
 from jaxseg.data.layout import image_path
@@ -40,11 +41,12 @@ def paths(samples: Samples) -> list[Path]:
 
 
 def length(path: Path) -> Hashable:
-    """In bytes; None if there is no such file."""
+    """In bytes; None if there is no such file, it is empty, or it is no regular one: a pipe would wait for ever."""
     try:
-        return path.stat().st_size
+        status = path.stat()
     except OSError:
         return None
+    return (status.st_size or None) if S_ISREG(status.st_mode) else None
 
 
 def middle(path: Path) -> Hashable:

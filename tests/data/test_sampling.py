@@ -4,7 +4,6 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import grain
 import numpy as np
 import pytest
 from coco_files import annotation, box, image, write_coco, write_pictures, write_root
@@ -89,18 +88,24 @@ def test_repeat_factors_are_the_paper_s() -> None:
 # Epochs, through the loader.
 
 
-def test_the_order_of_a_plain_epoch_is_grain_s_shuffle(root: Path) -> None:
-    """The order that runs of earlier versions have."""
+def test_a_plain_epoch_is_each_image_once_in_an_order_of_its_own(root: Path) -> None:
     samples = opened(root, classes=None)
-    ids = samples.index.image_id[samples.positions]
-    for seed, size in ((0, 8), (3, 7), (2**31, 1)):
-        expected = grain.MapDataset.source(ids).seed(seed).shuffle().batch(size, drop_remainder=True).repeat()
-        with train_batches(samples, size, seed=seed, start=5) as batches:
-            found = [loaded.image_ids for loaded in itertools.islice(batches, 20)]
-        assert np.array_equal(found, [expected[5 + step] for step in range(20)])
+    seen = epochs(samples, 7, 6)
+    assert seen.shape == (6, 56)
+    assert all(len(set(epoch)) == 56 for epoch in seen.tolist())
+    assert set(seen.ravel()) == set(range(1, 61))  # what one epoch leaves out, another shows
+    assert len({tuple(epoch) for epoch in seen.tolist()}) == 6
+    assert np.array_equal(epochs(samples, 7, 2, start=4), seen[4:])
+    assert not np.array_equal(epochs(samples, 7, 1, seed=1)[0], seen[0])
 
 
-def test_without_settings_an_epoch_is_as_it_was(root: Path) -> None:
+def test_every_place_of_an_epoch_is_equally_likely(root: Path) -> None:
+    sampling = opened(root, negatives=0.5).sampling
+    absent = np.array([np.isin(sampling.epoch(0, epoch, 40), sampling.negatives) for epoch in range(2000)])
+    assert np.abs(absent.mean(0) - 0.5).max() < 5 * 0.5 / np.sqrt(2000)
+
+
+def test_without_settings_the_chosen_classes_alone_are_drawn(root: Path) -> None:
     assert opened(root).sampling.plain
     assert steps_per_epoch(opened(root), 3) == 20 // 3
     assert set(epochs(opened(root, classes=None), 4, 1)[0]) == set(range(1, 61))

@@ -1,6 +1,7 @@
 """Images that two splits share are found by their path and by their bytes."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -71,4 +72,12 @@ def test_a_fraction_shares_nothing_unless_files_are_copies(root: Path) -> None:
 def test_missing_files_are_nobodys_twins(root: Path) -> None:
     picture(root, "train", 1).unlink()
     picture(root, "val", 6).unlink()
+    assert found(root) == []
+
+
+def test_a_pipe_is_not_waited_for_and_empty_files_are_no_twins(root: Path) -> None:
+    for split, pipe, empty in (("train", 1, 2), ("val", 6, 7)):
+        picture(root, split, pipe).unlink()
+        os.mkfifo(picture(root, split, pipe))
+        picture(root, split, empty).write_bytes(b"")
     assert found(root) == []
