@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxseg import convert, doctor, evaluate, export, predict, train, visualize
     from jaxseg.arrays import VOID, Batch
-    from jaxseg.bulk import predict_files
     from jaxseg.config import Config, load_config
     from jaxseg.data.loader import eval_batches, train_batches
     from jaxseg.data.samples import Data, Samples, open_split
     from jaxseg.errors import InputError
-    from jaxseg.evaluation import Evaluation
     from jaxseg.foreign import Foreign
     from jaxseg.logs import Logs
     from jaxseg.losses import CrossEntropy
     from jaxseg.models.unet import UNet
     from jaxseg.optim import Adam
-    from jaxseg.prediction import Prediction
+    from jaxseg.predicting.bulk import predict_files
+    from jaxseg.predicting.prediction import Prediction
+    from jaxseg.predicting.tiles import Tile
+    from jaxseg.predicting.tta import Tta
     from jaxseg.predictor import Predictor, load
     from jaxseg.pth import read_pth, write_pth
+    from jaxseg.scores.evaluation import Evaluation
     from jaxseg.tensors_file import read_safetensors, write_safetensors
-    from jaxseg.tiles import Tile
-    from jaxseg.tta import Tta
     from jaxseg.weights import Weights, read_weights, write_weights
 
 __version__ = "0.1.0"
@@ -33,16 +33,16 @@ _HOME = {
     "Config": "jaxseg.config",
     "CrossEntropy": "jaxseg.losses",
     "Data": "jaxseg.data.samples",
-    "Evaluation": "jaxseg.evaluation",
+    "Evaluation": "jaxseg.scores.evaluation",
     "Foreign": "jaxseg.foreign",
     "InputError": "jaxseg.errors",
     "Logs": "jaxseg.logs",
-    "Prediction": "jaxseg.prediction",
+    "Prediction": "jaxseg.predicting.prediction",
     "Predictor": "jaxseg.predictor",
     "Samples": "jaxseg.data.samples",
     "UNet": "jaxseg.models.unet",
-    "Tile": "jaxseg.tiles",
-    "Tta": "jaxseg.tta",
+    "Tile": "jaxseg.predicting.tiles",
+    "Tta": "jaxseg.predicting.tta",
     "VOID": "jaxseg.arrays",
     "Weights": "jaxseg.weights",
     "convert": None,
@@ -54,7 +54,7 @@ _HOME = {
     "load_config": "jaxseg.config",
     "open_split": "jaxseg.data.samples",
     "predict": None,
-    "predict_files": "jaxseg.bulk",
+    "predict_files": "jaxseg.predicting.bulk",
     "read_pth": "jaxseg.pth",
     "read_safetensors": "jaxseg.tensors_file",
     "read_weights": "jaxseg.weights",

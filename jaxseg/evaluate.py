@@ -19,13 +19,13 @@ from jaxseg.data.layout import Split
 from jaxseg.data.samples import Data, Samples, open_split
 from jaxseg.data.twins import twins
 from jaxseg.errors import InputError, told_plainly
-from jaxseg.evaluation import Evaluation
-from jaxseg.examine import At
 from jaxseg.predictor import Predictor, load
-from jaxseg.report import write_report
 from jaxseg.run import RunFolder, write_json
-from jaxseg.scoring import score
-from jaxseg.summary import lines
+from jaxseg.scores.evaluation import Evaluation
+from jaxseg.scores.examine import At
+from jaxseg.scores.report import write_report
+from jaxseg.scores.scoring import score
+from jaxseg.scores.summary import lines
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import tyro
 
-from jaxseg.bulk import predict_files
 from jaxseg.errors import InputError, told_plainly
-from jaxseg.outputs import Output
-from jaxseg.photograph import Orientation
+from jaxseg.predicting.bulk import predict_files
+from jaxseg.predicting.outputs import Output
+from jaxseg.predicting.photograph import Orientation
+from jaxseg.predicting.tiles import Tile
+from jaxseg.predicting.tta import Flips, Tta
 from jaxseg.predictor import Predictor, load
-from jaxseg.tiles import Tile
-from jaxseg.tta import Flips, Tta
 
 
 @dataclass(frozen=True)

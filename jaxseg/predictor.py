@@ -13,22 +13,22 @@ import numpy as np
 from jaxtyping import Array, Float32, PyTree, UInt8
 from PIL import Image
 
-from jaxseg.canvas import Canvas
 from jaxseg.checkpoint import Which
 from jaxseg.config import from_json
 from jaxseg.data.classes import Mode
 from jaxseg.data.geometry import Resize
 from jaxseg.errors import InputError
 from jaxseg.foreign import UNDESCRIBED, Foreign
-from jaxseg.inference import Network, Setting, prepared, through
 from jaxseg.metrics import class_probabilities
 from jaxseg.models.unet import UNet
-from jaxseg.photograph import Orientation, Source
-from jaxseg.prediction import Prediction
+from jaxseg.predicting.canvas import Canvas
+from jaxseg.predicting.inference import Network, Setting, prepared, through
+from jaxseg.predicting.photograph import Orientation, Source
+from jaxseg.predicting.prediction import Prediction
+from jaxseg.predicting.tiles import Tile, check_tile
+from jaxseg.predicting.tta import NO_TTA, Forward, Tta, averaged
 from jaxseg.program import read_program
 from jaxseg.sharding import data_parallel
-from jaxseg.tiles import Tile, check_tile
-from jaxseg.tta import NO_TTA, Forward, Tta, averaged
 from jaxseg.weights import read_weights
 
 PROGRAM = ".zip"

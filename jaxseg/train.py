@@ -24,10 +24,10 @@ from jaxseg.metrics import Totals
 from jaxseg.models.unet import check_size
 from jaxseg.progress import progress_bar
 from jaxseg.run import RunFolder, read_lines, write_json
+from jaxseg.scores.threshold import choose_threshold, trained
 from jaxseg.sharding import data_parallel
 from jaxseg.step import TrainState
 from jaxseg.story import collapse_watcher, introduce, loss_watcher, report, tell_faults
-from jaxseg.threshold import choose_threshold, trained
 
 
 @dataclass(frozen=True)

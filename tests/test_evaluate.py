@@ -18,10 +18,10 @@ import jaxseg
 from jaxseg.data.samples import open_split
 from jaxseg.errors import InputError
 from jaxseg.evaluate import score_model
-from jaxseg.evaluation import Evaluation
-from jaxseg.examine import At, View, examine
 from jaxseg.predictor import Predictor, network_probabilities
-from jaxseg.scoring import score
+from jaxseg.scores.evaluation import Evaluation
+from jaxseg.scores.examine import At, View, examine
+from jaxseg.scores.scoring import score
 
 MODELS = {"binary": reads_binary, "multiclass": reads_classes}
 

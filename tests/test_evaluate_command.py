@@ -13,10 +13,10 @@ from trained import tiny_run
 import jaxseg
 from jaxseg.data.samples import open_split
 from jaxseg.evaluate import main
-from jaxseg.evaluation import Evaluation
 from jaxseg.pth import read_pth
 from jaxseg.run import RunFolder, write_json
-from jaxseg.sweep import STEPS
+from jaxseg.scores.evaluation import Evaluation
+from jaxseg.scores.sweep import STEPS
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from pycocotools.coco import COCO
 from trained import random_images, random_model
 
 import jaxseg
-from jaxseg.bulk import predict_files
-from jaxseg.journal import NAME
 from jaxseg.pictures import PALETTE
 from jaxseg.predict import main
+from jaxseg.predicting.bulk import predict_files
+from jaxseg.predicting.journal import NAME
 from jaxseg.predictor import Predictor, load
 from jaxseg.weights import write_weights
 

@@ -1,0 +1,1 @@
+"""From photographs of any size to masks, and to files of them."""

@@ -1,0 +1,1 @@
+"""How good masks are: counts, scores, intervals, and the report of them."""
