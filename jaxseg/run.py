@@ -71,7 +71,7 @@ os.umask(UMASK)  # asked once: to ask sets it for a moment, for all threads
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then give it its name: never half a file under `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -82,9 +82,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what `write_whole` left in a folder, and below, where it was killed; nothing may be writing there."""
-    for path in folder.rglob(".*"):
+def remove_unfinished(folder: Path, pattern: str) -> None:
+    """Remove what `write_whole` left, where it was killed, of the files of a pattern; nothing may be writing there."""
+    for path in folder.glob(pattern):
         if UNFINISHED.fullmatch(path.name) and path.is_file():
             path.unlink()
 

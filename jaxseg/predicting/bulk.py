@@ -1,5 +1,6 @@
 """Files through a model, and what it says of them onto the disk."""
 
+import errno
 import hashlib
 import json
 import os
@@ -20,15 +21,18 @@ from tqdm import tqdm
 from jaxseg.errors import InputError
 from jaxseg.logs import progress_bar
 from jaxseg.predicting.inference import LARGE, Setting, Subject, prepared, through
-from jaxseg.predicting.inputs import Item, find_items
+from jaxseg.predicting.inputs import FOLDERS, Item, find_items
 from jaxseg.predicting.journal import Ids, Journal, ids_of, numbered, write_results
-from jaxseg.predicting.outputs import Job, Output, write_outputs
+from jaxseg.predicting.outputs import Job, Output, paths_of, write_outputs
 from jaxseg.predicting.photograph import Orientation
 from jaxseg.predicting.tiles import Tile
 from jaxseg.predicting.tta import NO_TTA, Tta
 from jaxseg.predicting.video import predict_video
 from jaxseg.predictor import Predictor
 from jaxseg.run import remove_unfinished
+
+NAMING = {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ}
+"""Errors in writing that are of one file's name: the others can be written."""
 
 
 class Done(NamedTuple):
@@ -73,8 +77,9 @@ def predict_files(
     ids = ids_of(images_json, items, model.classes) if images_json else numbered(items, model.classes)
     try:
         with Journal(job.out, fingerprint(model, job, tta), resume=resume) as journal:
-            remove_unfinished(job.out)
-            left = [item for item in items if item.name not in journal.places]
+            for pattern in (".results-*", ".images-*", *(f"{name}/**/.*" for name in FOLDERS)):
+                remove_unfinished(job.out, pattern)
+            left = journal.left(items, lambda item: paths_of(item, job))
             start = time.perf_counter()
             faults = run_all(left, job, journal)
             seconds = time.perf_counter() - start
@@ -153,6 +158,10 @@ def finish(item: Item, subject: Subject, job: Job) -> dict[str, Any] | str:
         return write_outputs(item, subject.work.finish(), job)
     except InputError as error:
         return str(error)
+    except OSError as error:
+        if error.errno not in NAMING:
+            raise
+        return f"{item.path}: its outputs can't be written: {error}."
 
 
 def tell(done: Done, job: Job, ids: Ids, seconds: float) -> None:

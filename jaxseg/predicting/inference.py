@@ -81,9 +81,9 @@ def work_of(source: Source, network: Network, setting: Setting) -> Whole | Tiled
             source, network.size, channels=channels, resize=network.resize, orientation=orientation
         )
         return Whole(frame, placement, Canvas(placement.full, network.outputs, setting.threshold, setting.keep))
-    full = size_of(source, orientation)
-    cut = grid(full, network.size, setting.tile)
     image = decoded(source, channels=channels, orientation=orientation)
+    full = (image.height, image.width)
+    cut = grid(full, network.size, setting.tile)
     return Tiled(image, cut, Canvas(full, network.outputs, setting.threshold, setting.keep))
 
 

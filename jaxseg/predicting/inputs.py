@@ -15,14 +15,20 @@ IMAGES = frozenset(
 """Endings of what is taken from a folder."""
 VIDEOS = frozenset((".mp4", ".mov", ".mkv", ".avi", ".webm"))
 """Endings of a video; one is predicted where it is named itself."""
+FOLDERS = ("mask", "overlay", "probability")
+"""In the folder of the outputs."""
 
 
 class Item(NamedTuple):
-    """A file, its `name` below what was given, with `/`; and the `stem` of its outputs, which no other file has."""
+    """A file, its `name` below what was given, with `/`; and the `stem` of its outputs, which no other file has.
+
+    Its `stamp` is its size and the time when it was changed last; of what is not there, -1.
+    """
 
     path: Path
     name: str
     stem: str
+    stamp: tuple[int, int] = (-1, -1)
 
     @property
     def is_video(self) -> bool:
@@ -31,7 +37,7 @@ class Item(NamedTuple):
 
 
 def find_items(inputs: Sequence[Path | str], out: Path) -> list[Item]:
-    """The files given, and the images in the folders given and below, in order; `out` itself is left out.
+    """The files given, and the images in the folders given and below, in order; of `out`, what is written is left out.
 
     Of one folder the names are below it; of several inputs, below the folder that they share.
 
@@ -53,7 +59,17 @@ def find_items(inputs: Sequence[Path | str], out: Path) -> list[Item]:
         for file in files:
             found.setdefault(Path(os.path.relpath(os.path.abspath(file), root)).as_posix(), file)
     names = sorted(found)
-    return [Item(found[name], name, stem) for name, stem in zip(names, stems(names), strict=True)]
+    return [
+        Item(found[name], name, stem, stamp_of(found[name])) for name, stem in zip(names, stems(names), strict=True)
+    ]
+
+
+def stamp_of(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def shared_folder(paths: Sequence[Path]) -> str:
@@ -65,16 +81,22 @@ def shared_folder(paths: Sequence[Path]) -> str:
 
 
 def images_below(folder: Path, out: Path) -> Iterator[Path]:
-    """Hidden files and folders, and what is no image by its ending, are passed over."""
-    for parent, folders, files in os.walk(folder):
+    """Hidden files and folders, and what is no image by its ending, are passed over.
+
+    A folder that can't be listed is given as if it were an image, so that it is told and counted as one.
+    """
+    written = {os.path.realpath(path) for path in (out, *(out / name for name in FOLDERS))}
+    faulty: list[Path] = []
+    for parent, folders, files in os.walk(folder, onerror=lambda error: faulty.append(Path(error.filename))):
         folders[:] = [
             name
             for name in sorted(folders)
-            if not name.startswith(".") and os.path.abspath(Path(parent, name)) != os.path.abspath(out)
+            if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in written
         ]
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGES:
                 yield Path(parent, name)
+    yield from faulty
 
 
 def stems(names: Sequence[str]) -> list[str]:

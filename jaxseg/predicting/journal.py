@@ -2,17 +2,26 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxseg.config import differences
 from jaxseg.data.stream import entries
-from jaxseg.errors import InputError
+from jaxseg.errors import DataError, InputError
 from jaxseg.predicting.inputs import Item
 from jaxseg.run import write_whole
 
 NAME = "predicted.jsonl"
+
+
+class Line(NamedTuple):
+    """Where a file's record is, what its outputs are called, and the file's stamp at that time."""
+
+    place: int
+    stem: str
+    stamp: tuple[int, int]
 
 
 class Journal:
@@ -22,11 +31,15 @@ class Journal:
         """Open it, or begin it.
 
         Raises:
-            InputError: if there is one and it shall not go on, or it was begun with other settings.
+            InputError: if there is one and it shall not go on, or it was begun with other settings; or if there is
+                none, and outputs would be written over files of somebody else's.
         """
         self.path = out / NAME
-        self.places: dict[str, int] = {}
-        if self.path.exists() and not resume:
+        self.lines: dict[str, Line] = {}
+        self.owners: dict[str, str] = {}
+        if not self.path.exists():
+            check_free(out, settings["save"])
+        elif not resume:
             raise InputError(f"{out} holds predictions already: go on with --resume, or give another --out.")
         out.mkdir(parents=True, exist_ok=True)
         self.file = self.path.open("ab+")
@@ -37,14 +50,21 @@ class Journal:
             raise
 
     def read(self, settings: dict[str, Any], out: Path) -> None:
-        """Find what is there; an unfinished last line is cut off."""
+        """Find what is there; an unfinished last line is cut off, and a damaged one with all that follow it."""
         end = 0
         for place, line in lines_of(self.file):
-            record = json.loads(line)
+            try:
+                record = json.loads(line)
+                if place > 0:
+                    self.note(place, record)
+            except (ValueError, KeyError, TypeError) as error:
+                if place == 0:
+                    raise InputError(
+                        f"{self.path} is no journal of predictions ({error}): give another --out."
+                    ) from error
+                break
             if place == 0:
                 check_same(record, settings, out)
-            else:
-                self.places[record["file"]] = place
             end = place + len(line)
         self.file.truncate(end)
         if end == 0:
@@ -64,11 +84,34 @@ class Journal:
 
     def add(self, record: dict[str, Any]) -> None:
         """Of one file, by its `file`."""
-        self.places[record["file"]] = self.append(record)
+        self.note(self.append(record), record)
+
+    def note(self, place: int, record: dict[str, Any]) -> None:
+        """A file's line; what had outputs of the same names before has them no more."""
+        name, stem = record["file"], record["stem"]
+        owner = self.owners.get(stem)
+        if owner in self.lines and self.lines[owner].stem == stem:
+            del self.lines[owner]
+        self.lines[name] = Line(place, stem, tuple(record["stamp"]))
+        self.owners[stem] = name
+
+    def left(self, items: Sequence[Item], outputs: Callable[[Item], Sequence[Path]]) -> list[Item]:
+        """What is to be predicted: files without a line, changed since, or of whose outputs one is gone.
+
+        Their lines are forgotten.
+        """
+        found = []
+        for item in items:
+            line = self.lines.get(item.name)
+            same = line is not None and (line.stem, line.stamp) == (item.stem, item.stamp)
+            if not same or not all(path.exists() for path in outputs(item)):
+                self.lines.pop(item.name, None)
+                found.append(item)
+        return found
 
     def record(self, name: str) -> dict[str, Any]:
         """Of one file."""
-        self.file.seek(self.places[name])
+        self.file.seek(self.lines[name].place)
         return json.loads(self.file.readline())
 
 
@@ -81,6 +124,13 @@ def lines_of(file: Any) -> Iterator[tuple[int, bytes]]:
             return
         yield place, line
         place += len(line)
+
+
+def check_free(out: Path, save: Sequence[str]) -> None:
+    names = [*(name for name in save if name != "results"), *(["results.json", "images.json"] * ("results" in save))]
+    for path in (out / name for name in names):
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise InputError(f"{path} is there already, and of no prediction that is known: give another --out.")
 
 
 def check_same(found: dict[str, Any], settings: dict[str, Any], out: Path) -> None:
@@ -108,7 +158,7 @@ def numbered(items: Sequence[Item], classes: Sequence[str]) -> Ids:
 
 
 def ids_of(path: Path, items: Sequence[Item], classes: Sequence[str]) -> Ids:
-    """As an instances JSON has them: of a file its whole name, else its last part, where just one has it.
+    """As an instances JSON has them: of a file its whole name, else its last part, where just one on each side has it.
 
     Classes that are no category of it, such as several taken together, keep the index in the mask, and then all do.
     """
@@ -116,23 +166,32 @@ def ids_of(path: Path, items: Sequence[Item], classes: Sequence[str]) -> Ids:
     last: dict[str, int | None] = {}
     categories: dict[str, int] = {}
     for table, entry in entries(path):
+        if table != "annotations" and "id" not in entry:
+            raise DataError(f"{path}: an entry of its {table} has no id: {json.dumps(entry)[:100]}.")
         if table == "images":
             name = str(entry.get("file_name"))
             whole[name] = entry["id"]
-            last[name.rpartition("/")[2]] = None if name.rpartition("/")[2] in last else entry["id"]
+            last[last_part(name)] = None if last_part(name) in last else entry["id"]
         elif table == "categories":
             categories.setdefault(str(entry.get("name")), entry["id"])
-    found = {item.name: whole.get(item.name, last.get(item.name.rpartition("/")[2])) for item in items}
+    names = [item.name for item in items if not item.is_video]
+    counts = Counter(map(last_part, names))
+    alone = {name for name in names if counts[last_part(name)] == 1}
+    found = {name: whole.get(name, last.get(last_part(name)) if name in alone else None) for name in names}
     images = {name: number for name, number in found.items() if number is not None}
     named = all(name in categories for name in classes[1:])
     numbers = {index: categories[name] if named else index for index, name in enumerate(classes) if index}
     return Ids(images, numbers, len(found) - len(images), named)
 
 
+def last_part(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
 def write_results(out: Path, journal: Journal, items: Sequence[Item], ids: Ids, classes: Sequence[str]) -> None:
     """`results.json`, that pycocotools' `loadRes` takes, and `images.json`, the COCO file that it belongs to."""
     pictures = [item.name for item in items if not item.is_video]
-    there = [name for name in pictures if name in ids.images and name in journal.places]
+    there = [name for name in pictures if name in ids.images and name in journal.lines]
     categories = [{"id": ids.categories[index], "name": classes[index]} for index in ids.categories]
 
     def results() -> Iterator[dict[str, Any]]:

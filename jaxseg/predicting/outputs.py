@@ -1,5 +1,6 @@
 """The files that a prediction leaves."""
 
+import io
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,8 @@ from jaxseg.run import write_whole
 
 Output = Literal["mask", "overlay", "probability", "results"]
 ENDINGS = {"mask": ".png", "overlay": ".jpg", "probability": ".png"}
+FILMED = ("overlay", "mask")
+"""What can be written of a video."""
 
 
 class Job(NamedTuple):
@@ -30,24 +33,28 @@ class Job(NamedTuple):
     threads: int
 
 
-def path_of(out: Path, kind: str, stem: str) -> Path:
-    """Of an output of a picture."""
-    return out / kind / f"{stem}{ENDINGS[kind]}"
+def path_of(out: Path, kind: str, item: Item) -> Path:
+    """Of an output."""
+    return out / kind / f"{item.stem}{'.mp4' if item.is_video else ENDINGS[kind]}"
+
+
+def paths_of(item: Item, job: Job) -> list[Path]:
+    """Of all outputs of a file."""
+    kinds = FILMED if item.is_video else ENDINGS
+    return [path_of(job.out, kind, item) for kind in kinds if kind in job.save]
 
 
 def write_outputs(item: Item, canvas: Canvas, job: Job) -> dict[str, Any]:
     """Write the pictures asked for, each whole; and give the picture's record."""
     mask, save, out = canvas.mask, job.save, job.out
     if "mask" in save:
-        picture = mask_picture(mask, several=canvas.outputs > 1)
-        write_whole(path_of(out, "mask", item.stem), picture.save)
+        write_picture(path_of(out, "mask", item), mask_picture(mask, several=canvas.outputs > 1))
     if canvas.chosen is not None:
-        probability = Image.fromarray(canvas.chosen)
-        write_whole(path_of(out, "probability", item.stem), lambda file: probability.save(file, compress_level=1))
+        write_picture(path_of(out, "probability", item), Image.fromarray(canvas.chosen), compress_level=1)
     if "overlay" in save:
         drawn = Image.fromarray(drawn_over(item.path, mask, LONGEST, orientation=job.setting.orientation))
-        write_whole(path_of(out, "overlay", item.stem), lambda file: drawn.save(file, quality=90))
-    record: dict[str, Any] = {"file": item.name, "height": mask.shape[0], "width": mask.shape[1]}
+        write_picture(path_of(out, "overlay", item), drawn, quality=90)
+    record = {**begun(item), "height": mask.shape[0], "width": mask.shape[1]}
     record["foreground"] = int(canvas.counts[1:].sum())
     if "results" in save:
         record["results"] = [
@@ -55,6 +62,18 @@ def write_outputs(item: Item, canvas: Canvas, job: Job) -> dict[str, Any]:
             for value, score in canvas.scores.items()
         ]
     return record
+
+
+def begun(item: Item) -> dict[str, Any]:
+    """The record of a file, as far as it is the same for all."""
+    return {"file": item.name, "stem": item.stem, "stamp": list(item.stamp)}
+
+
+def write_picture(path: Path, picture: Image.Image, **options: Any) -> None:
+    """Written by Python, whole: on a full disk, Pillow's JPEGs end early, and it says nothing."""
+    buffer = io.BytesIO()
+    picture.save(buffer, path.suffix[1:].replace("jpg", "jpeg"), **options)
+    write_whole(path, lambda file: file.write_bytes(buffer.getbuffer()))
 
 
 def mask_picture(mask: UInt8[np.ndarray, "height width"], *, several: bool) -> Image.Image:

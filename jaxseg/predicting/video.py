@@ -14,11 +14,10 @@ from jaxseg.errors import InputError
 from jaxseg.pictures import PALETTE, overlay
 from jaxseg.predicting.inference import prepared, through
 from jaxseg.predicting.inputs import Item
-from jaxseg.predicting.outputs import Job
+from jaxseg.predicting.outputs import FILMED, Job, begun, path_of
 from jaxseg.predicting.photograph import Orientation
 from jaxseg.run import write_whole
 
-KINDS = ("overlay", "mask")
 Frame = UInt8[np.ndarray, "height width 3"]
 
 
@@ -31,7 +30,7 @@ def predict_video(item: Item, job: Job, pool: Executor, bar: tqdm) -> dict[str, 
     Raises:
         InputError: if PyAV is not installed, the file is no video, or neither overlay nor mask is asked for.
     """
-    kinds = [kind for kind in KINDS if kind in job.save]
+    kinds = [kind for kind in FILMED if kind in job.save]
     if not kinds:
         raise InputError(f"{item.path}: of a video, --save overlay or --save mask can be written.")
     av = import_av()
@@ -40,15 +39,14 @@ def predict_video(item: Item, job: Job, pool: Executor, bar: tqdm) -> dict[str, 
         """One kind's file inside the other's, so that both are whole or not there."""
         if len(open_files) < len(kinds):
             kind = kinds[len(open_files)]
-            path = job.out / kind / f"{item.stem}.mp4"
-            return write_whole(path, lambda file: write({**open_files, kind: file}))
+            return write_whole(path_of(job.out, kind, item), lambda file: write({**open_files, kind: file}))
         return film(av, item, open_files, job, pool, bar)
 
     try:
         write({})
     except (av.FFmpegError, IndexError) as error:
         raise InputError(f"{item.path} can't be read as a video: {error}.") from error
-    return {"file": item.name, "video": True}
+    return {**begun(item), "video": True}
 
 
 def import_av() -> Any:

@@ -92,3 +92,29 @@ def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
     ):
         with pytest.raises(jaxseg.InputError, match=message):
             find_items(inputs, tmp_path / "out")
+
+
+def test_the_output_folder_is_known_by_any_name(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/out/mask/a.png", "in/mask/b.png")
+    os.symlink(tmp_path / "in" / "out", tmp_path / "link")
+    assert names_of([tmp_path / "in"], tmp_path / "link") == ["a.png", "mask/b.png"]
+    assert names_of([tmp_path / "in"], tmp_path / "in") == ["a.png", "out/mask/a.png"]
+
+
+def test_links_that_go_round_are_not_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.png", "in/b/c.png")
+    os.symlink("..", tmp_path / "in/b/again")
+    assert names_of([tmp_path / "in"], tmp_path / "out") == ["a.png", "b/c.png"]
+
+
+def test_a_folder_that_can_not_be_listed_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.png", "locked/b.png", "z.png")
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert names_of([tmp_path], tmp_path / "out") == ["a.png", "locked", "z.png"]
