@@ -1,5 +1,6 @@
 """`python -m jaxseg.predict MODEL FILES_OR_FOLDER --out DIR`: the masks of photographs of any size."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from jaxseg.errors import InputError, told_plainly
-from jaxseg.predicting.bulk import predict_files
+from jaxseg.predicting.bulk import Done, predict_files
 from jaxseg.predicting.outputs import Output
 from jaxseg.predicting.photograph import Orientation
 from jaxseg.predicting.tiles import Tile
@@ -69,25 +70,33 @@ def main(argv: list[str] | None = None) -> None:
     """The command; exit status 1 if a file could not be read."""
     with told_plainly():
         arguments = tyro.cli(PredictArguments, prog="python -m jaxseg.predict", args=argv)
-        tile = tile_of(arguments)
-        model = load(arguments.model, arguments.checkpoint)
-        tell_model(arguments.model, model)
-        done = predict_files(
-            model,
-            arguments.inputs,
-            arguments.out,
-            save=arguments.save,
-            threshold=arguments.threshold,
-            orientation=arguments.orientation,
-            tile=tile,
-            tta=Tta(arguments.tta, arguments.tta_scales),
-            images_json=arguments.images_json,
-            batch_size=arguments.batch_size,
-            threads=arguments.threads,
-            resume=arguments.resume,
-        )
+        try:
+            done = run(arguments)
+        except KeyboardInterrupt:
+            print(f"stopped: what is done is in {arguments.out}/; go on with --resume.", file=sys.stderr)
+            raise SystemExit(130) from None
     if done.faults:
         raise SystemExit(1)
+
+
+def run(arguments: PredictArguments) -> Done:
+    tile = tile_of(arguments)
+    model = load(arguments.model, arguments.checkpoint)
+    tell_model(arguments.model, model)
+    return predict_files(
+        model,
+        arguments.inputs,
+        arguments.out,
+        save=arguments.save,
+        threshold=arguments.threshold,
+        orientation=arguments.orientation,
+        tile=tile,
+        tta=Tta(arguments.tta, arguments.tta_scales),
+        images_json=arguments.images_json,
+        batch_size=arguments.batch_size,
+        threads=arguments.threads,
+        resume=arguments.resume,
+    )
 
 
 def tile_of(arguments: PredictArguments) -> Tile | None:

@@ -19,7 +19,7 @@ import jaxseg
 from jaxseg.pictures import PALETTE
 from jaxseg.predict import main
 from jaxseg.predicting.bulk import predict_files
-from jaxseg.predicting.journal import NAME
+from jaxseg.predicting.journal import NAME, Journal
 from jaxseg.predictor import Predictor, load
 from jaxseg.weights import write_weights
 
@@ -306,6 +306,31 @@ def test_leftovers_and_half_a_line_of_a_killed_run_are_cleared(folder: Path, tmp
     stale = {"mask/a.png", "overlay/a.jpg"}  # alone, a.jpg's stem did not clash
     assert set(ours) - set(whole) <= stale
     assert ours["results.json"] == whole["results.json"]
+
+
+def test_interrupted_it_says_how_to_go_on_and_ends_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    arguments = (folder / "binary", folder / "photos", "--out", tmp_path / "out")
+    add, done = Journal.add, []
+
+    def interrupted(journal: Journal, record: dict[str, Any]) -> None:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(record)
+        add(journal, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", interrupted)
+        with pytest.raises(SystemExit, match="130"):
+            run(*arguments)
+    assert "go on with --resume" in capsys.readouterr().err
+    run(*arguments, "--resume")
+    told = capsys.readouterr().out
+    assert "4 files predicted" in told
+    assert "3 were there already" in told
+    predict_files(load(folder / "binary"), [folder / "photos"], tmp_path / "whole")
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
 
 
 def test_it_is_fast_to_be_told_of_a_typing_error() -> None:

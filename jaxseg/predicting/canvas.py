@@ -140,7 +140,7 @@ class Tiled:
         for first, end in bands(self.painted, last, full_width * self.canvas.outputs):
             wanted = Stretch(ratio, first, end, self.base)
             self.canvas.paint(first, stretched(self.ready, (end - first, full_width), wanted))
-        self.painted = max(self.painted, last)
+        self.painted = last
         keep = max(self.base, int(self.painted * ratio - reach))
         self.ready, self.base = self.ready[keep - self.base :], keep
 

@@ -89,11 +89,9 @@ def images_below(folder: Path, out: Path) -> Iterator[Path]:
     faulty: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=lambda error: faulty.append(Path(error.filename))):
         folders[:] = [
-            name
-            for name in sorted(folders)
-            if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in written
+            name for name in folders if not name.startswith(".") and os.path.realpath(Path(parent, name)) not in written
         ]
-        for name in sorted(files):
+        for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in IMAGES:
                 yield Path(parent, name)
     yield from faulty

@@ -8,7 +8,7 @@ from jaxseg.data import geometry
 from jaxseg.data.geometry import place, restored
 from jaxseg.predicting.canvas import STEPS, Canvas, Tiled, Whole
 from jaxseg.predicting.photograph import in_frame
-from jaxseg.predicting.tiles import Tile, grid
+from jaxseg.predicting.tiles import Grid, Tile, grid
 
 TILE = (16, 24)
 
@@ -95,6 +95,45 @@ def test_bands_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(restored(network(frame, 3), placement), whole, atol=1e-5)
 
 
+@pytest.mark.parametrize("full", [(97, 41), (41, 97)])
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_a_restored_picture_is_its_window_resized_at_once(
+    full: tuple[int, int], resize: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bands too, wherever the black of a letterbox lies."""
+    placement = place(full, TILE, resize)
+    found = np.random.default_rng(0).random((*TILE, 2), np.float32)
+    window = found[placement.window]
+    channels = [
+        np.asarray(Image.fromarray(window[..., n].copy()).resize(full[::-1], Image.Resampling.BILINEAR))
+        for n in range(2)
+    ]
+    monkeypatch.setattr(geometry, "BAND", 1000)
+    np.testing.assert_allclose(restored(found, placement), np.stack(channels, axis=-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("full", range(180, 200))
+def test_the_last_row_does_not_lie_beyond_the_picture(full: int) -> None:
+    """In floats, 187 times 3 / 187 is above 3."""
+    found = np.ones((3, 4, 1), np.float32)
+    assert restored(found, place((full, 5), (3, 4), "stretch")).min() == 1
+
+
+def test_bands_of_a_scaled_picture_reach_for_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slanting plane: a band without its neighbours' rows would bend at its ends."""
+    for ratio, full in ((0.5, 120), (1.7, 60), (0.13, 400)):
+        size = (round(full * ratio), 8)
+        canvas = Canvas((full, 8), 1, 0.5, "all")
+        plan = Grid(size, (1, 8), tuple(range(size[0])), (0,), (0, 0))
+        work = Tiled(picture(full, 8), plan, canvas)
+        rows = np.random.default_rng(1).random((size[0], 8, 1), np.float32)
+        for row in range(size[0]):
+            work.flush(rows[row : row + 1])
+        expected = restored(rows, place((full, 8), size, "stretch"))
+        np.testing.assert_allclose(canvas.every, expected, atol=1e-5)
+        assert canvas.counts.sum() == full * 8, "each row is painted once"
+
+
 def test_only_a_band_is_held() -> None:
     image = picture(400, 50)
     for scale in (1.0, 0.5):
@@ -123,6 +162,12 @@ def test_what_is_kept(outputs: int) -> None:
     np.testing.assert_allclose(canvas.chosen / STEPS, chosen, atol=0.6 / STEPS)
     expected = {c: chosen[mask == c].mean() for c in range(1, max(2, outputs))}
     assert canvas.scores == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_mean_of_many_pixels_is_exact() -> None:
+    canvas = Canvas((2000, 2000), 1, 0.5, "nothing")
+    canvas.paint(0, np.full((2000, 2000, 1), 0.7, np.float32))
+    assert canvas.scores[1] == pytest.approx(float(np.float32(0.7)), rel=1e-9)
 
 
 def test_an_absent_class_has_no_score() -> None:

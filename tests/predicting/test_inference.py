@@ -50,6 +50,21 @@ def test_all_come_out_in_order_whatever_the_batch(count: int, batch: int, tile: 
     assert len(shapes) == -(-frames // batch), "batches are shared, and only the last is filled up"
 
 
+def test_the_watcher_hears_of_each_frame() -> None:
+    heard: list[tuple[int, int]] = []
+
+    def watch(subject: inference.Subject) -> None:
+        assert subject.work is not None
+        heard.append((subject.work.seen, subject.work.count))
+
+    setting, network = Setting(tile=Tile()), stub((16, 20), 1, [])
+    with ThreadPoolExecutor(2) as pool:
+        list(through(network, prepared([pictures(1, seed=3)[0]] * 2, network, setting, pool, 3), 4, watch))
+    count = heard[0][1]
+    assert count > 1
+    assert heard == [(seen, count) for seen in range(1, count + 1)] * 2
+
+
 @pytest.mark.parametrize("tile", [None, Tile(overlap=0.3)])
 def test_sizes_are_filled_up_to_the_stride_and_cut_again(tile: Tile | None) -> None:
     sources, shapes = pictures(5), []

@@ -57,6 +57,11 @@ def test_it_is_turned_as_pillow_turns_it(turned: int, resize: str, tmp_path: Pat
     )
 
 
+def test_what_is_looked_at_is_no_longer_than_asked() -> None:
+    for longest, size in ((500, (90, 131)), (131, (90, 131)), (100, (69, 100)), (1, (1, 1))):
+        assert shrunk(picture(), longest, orientation="shown").shape == (*size, 3)
+
+
 def test_a_path_a_picture_and_an_array_are_the_same(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     picture().save(path)
@@ -124,5 +129,6 @@ def test_rows_are_those_of_the_scaled_picture(size: tuple[int, int]) -> None:
     image = picture()
     whole = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(rows_of(image, size, 0, size[0]), whole)
+    assert rows_of(image.crop((0, 0, 5, 3)), (187, 5), 180, 187).shape == (7, 5, 3)  # 187 times 3 / 187 is above 3
     for first, last in ((0, 10), (7, 30), (size[0] - 9, size[0])):
         np.testing.assert_allclose(rows_of(image, size, first, last).astype(int), whole[first:last], atol=1)

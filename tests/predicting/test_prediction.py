@@ -13,6 +13,8 @@ from trained import random_images, random_model
 import jaxseg
 from jaxseg.data.geometry import place, restored
 from jaxseg.data.images import read_image
+from jaxseg.pictures import PALETTE
+from jaxseg.predicting.prediction import Prediction, drawn_over
 from jaxseg.predictor import Predictor, load
 from jaxseg.weights import write_weights
 
@@ -117,6 +119,26 @@ def test_it_shows_itself(several: Predictor) -> None:
     assert found.overlay(longest=170).shape == (30, 170, 3)
     changed = (found.overlay() != photograph(300, 1700)).any(axis=-1)
     assert changed[found.mask > 0].mean() > 0.9
+
+
+def test_overlays_have_the_colours_of_the_mask_alone_and_as_much_as_asked() -> None:
+    mask = np.zeros((90, 120), np.uint8)
+    mask[13:71, 17:95] = 3
+    found = drawn_over(np.zeros((90, 120, 3), np.uint8), mask, 60, orientation="shown", opacity=1.0)
+    assert {tuple(colour) for colour in found.reshape(-1, 3).tolist()} == {(0, 0, 0), tuple(PALETTE[3].tolist())}
+    prediction = Prediction(mask, mask.astype(np.float32), ("a", "b", "c", "d"), np.zeros((90, 120, 3), np.uint8))
+    inside = [prediction.overlay(opacity=share)[40, 50].astype(int) for share in (0.0, 0.2, 1.0)]
+    np.testing.assert_allclose(inside, [PALETTE[3] * share for share in (0.0, 0.2, 1.0)], atol=1)
+
+
+def test_an_overlay_lies_as_the_mask_does(binary: Predictor, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(photograph(61, 47)).save(tmp_path / "turned.png", exif=exif)
+    for orientation, size in (("shown", (47, 61)), ("stored", (61, 47))):
+        found = binary.predict(tmp_path / "turned.png", orientation=orientation)
+        assert found.mask.shape == size
+        assert found.overlay().shape == (*size, 3)
 
 
 @pytest.mark.parametrize("flips", ["mirror", "all"])

@@ -50,6 +50,14 @@ def test_it_is_the_mean_that_a_loop_gives() -> None:
     np.testing.assert_allclose(result.sum(axis=-1), 1, atol=1e-5)
 
 
+def test_each_of_three_sizes_counts() -> None:
+    def bright(_, images):
+        return images[..., :1].astype(np.float32) * 0 + images.shape[1]
+
+    found = averaged(bright, Tta(scales=(0.5, 1.0, 2.0)), 4)(None, jax.numpy.asarray(random_images(1, 16, 24)))
+    np.testing.assert_allclose(found, (8 + 16 + 32) / 3, rtol=1e-6)
+
+
 def test_sizes_are_rounded_to_what_the_network_takes() -> None:
     model, run = forward()
     seen = []
