@@ -1,5 +1,6 @@
 """Any picture that is to be predicted, as the network sees it."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,12 @@ def picture_of(source: Source) -> Iterator[Image.Image]:
 
 
 def turn_of(image: Image.Image, orientation: Orientation) -> Image.Transpose | None:
-    return TURNS.get(image.getexif().get(ORIENTATION, 1)) if orientation == "shown" else None
+    if orientation == "stored":
+        return None
+    try:
+        return TURNS.get(image.getexif().get(ORIENTATION, 1))
+    except (SyntaxError, ValueError, struct.error):  # of EXIF that is broken; viewers show the picture as it is
+        return None
 
 
 def upright(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:

@@ -121,7 +121,7 @@ def test_the_last_row_does_not_lie_beyond_the_picture(full: int) -> None:
 
 def test_bands_of_a_scaled_picture_reach_for_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slanting plane: a band without its neighbours' rows would bend at its ends."""
-    for ratio, full in ((0.5, 120), (1.7, 60), (0.13, 400)):
+    for ratio, full in ((0.5, 120), (1.7, 60), (5.3, 40), (0.13, 400)):
         size = (round(full * ratio), 8)
         canvas = Canvas((full, 8), 1, 0.5, "all")
         plan = Grid(size, (1, 8), tuple(range(size[0])), (0,), (0, 0))

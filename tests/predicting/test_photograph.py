@@ -57,6 +57,16 @@ def test_it_is_turned_as_pillow_turns_it(turned: int, resize: str, tmp_path: Pat
     )
 
 
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0nothing like it", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0MM"])
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data", "ignore:Truncated File Read")
+def test_with_broken_exif_it_is_as_it_is_stored(exif: bytes, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{ending}"
+    picture().save(path, exif=exif)
+    stored, shown = (decoded(path, channels=3, orientation=orientation) for orientation in ("stored", "shown"))
+    np.testing.assert_array_equal(stored, shown)
+
+
 def test_what_is_looked_at_is_no_longer_than_asked() -> None:
     for longest, size in ((500, (90, 131)), (131, (90, 131)), (100, (69, 100)), (1, (1, 1))):
         assert shrunk(picture(), longest, orientation="shown").shape == (*size, 3)
