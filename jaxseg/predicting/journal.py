@@ -13,6 +13,11 @@ from jaxseg.errors import DataError, InputError
 from jaxseg.predicting.inputs import Item
 from jaxseg.run import write_whole
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 NAME = "predicted.jsonl"
 
 
@@ -31,8 +36,8 @@ class Journal:
         """Open it, or begin it.
 
         Raises:
-            InputError: if there is one and it shall not go on, or it was begun with other settings; or if there is
-                none, and outputs would be written over files of somebody else's.
+            InputError: if there is one and it shall not go on, or it was begun with other settings, or another run is
+                at it; or if there is none, and outputs would be written over files of somebody else's.
         """
         self.path = out / NAME
         self.lines: dict[str, Line] = {}
@@ -44,6 +49,8 @@ class Journal:
         out.mkdir(parents=True, exist_ok=True)
         self.file = self.path.open("ab+")
         try:
+            if not locked(self.file):
+                raise InputError(f"another run writes to {out}: let it end, or give another --out.")
             self.read(settings, out)
         except BaseException:
             self.file.close()
@@ -113,6 +120,19 @@ class Journal:
         """Of one file."""
         self.file.seek(self.lines[name].place)
         return json.loads(self.file.readline())
+
+
+def locked(file: Any) -> bool:
+    """Keep other runs off until the file is closed, or the process ends; false where one is at it already."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network's file systems know no locks
+        pass
+    return True
 
 
 def lines_of(file: Any) -> Iterator[tuple[int, bytes]]:

@@ -78,6 +78,16 @@ def test_a_broken_end_is_cut_off_and_the_rest_stays(rest: bytes, tmp_path: Path)
     assert json.loads((tmp_path / NAME).read_text()) == SETTINGS
 
 
+def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with Journal(tmp_path, SETTINGS, resume=False) as journal:
+        journal.add(record(item("a.png")))
+        before = (tmp_path / NAME).read_bytes()
+        with pytest.raises(jaxseg.InputError, match="another run writes to"):
+            Journal(tmp_path, SETTINGS, resume=True)
+        assert (tmp_path / NAME).read_bytes() == before
+    assert left(tmp_path, item("a.png")) == []
+
+
 def test_a_line_is_on_the_disk_at_once(tmp_path: Path) -> None:
     with Journal(tmp_path, SETTINGS, resume=False) as journal:
         journal.add(record(item("a.png")))
