@@ -150,6 +150,8 @@ def filmed(items: Sequence[Item], job: Job, pool: Executor, bar: tqdm) -> Iterat
             yield item, predict_video(item, job, pool, bar)
         except InputError as error:
             yield item, str(error)
+        except OSError as error:
+            yield item, fault_of_name(item, error)
 
 
 def finish(item: Item, subject: Subject, job: Job) -> dict[str, Any] | str:
@@ -159,9 +161,14 @@ def finish(item: Item, subject: Subject, job: Job) -> dict[str, Any] | str:
     except InputError as error:
         return str(error)
     except OSError as error:
-        if error.errno not in NAMING:
-            raise
-        return f"{item.path}: its outputs can't be written: {error}."
+        return fault_of_name(item, error)
+
+
+def fault_of_name(item: Item, error: OSError) -> str:
+    """Raises the error again where it is of another kind: then nothing can be written."""
+    if error.errno not in NAMING:
+        raise error
+    return f"{item.path}: its outputs can't be written: {error}."
 
 
 def tell(done: Done, job: Job, ids: Ids, seconds: float) -> None:

@@ -94,11 +94,13 @@ def test_nothing_to_predict_is_told(tmp_path: Path) -> None:
             find_items(inputs, tmp_path / "out")
 
 
-def test_the_output_folder_is_known_by_any_name(tmp_path: Path) -> None:
+def test_the_output_folder_is_known_by_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "in/a.png", "in/out/mask/a.png", "in/mask/b.png")
     os.symlink(tmp_path / "in" / "out", tmp_path / "link")
     assert names_of([tmp_path / "in"], tmp_path / "link") == ["a.png", "mask/b.png"]
     assert names_of([tmp_path / "in"], tmp_path / "in") == ["a.png", "out/mask/a.png"]
+    monkeypatch.chdir(tmp_path)
+    assert names_of(["in"], Path("in/out")) == ["a.png", "mask/b.png"]
 
 
 def test_links_that_go_round_are_not_followed(tmp_path: Path) -> None:

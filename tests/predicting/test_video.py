@@ -9,6 +9,7 @@ import pytest
 from trained import random_model
 
 from jaxseg.predicting.bulk import predict_files
+from jaxseg.predicting.journal import NAME
 from jaxseg.predicting.video import upright_frames
 from jaxseg.predictor import Predictor, load
 from jaxseg.weights import write_weights
@@ -73,6 +74,14 @@ def test_faults_are_told_and_nothing_is_left(model: Predictor, tmp_path: Path, m
     done = predict_files(model, [path], tmp_path / "c")
     assert "pip install 'jaxseg[video]'" in done.faults["clip.mp4"]
     assert not [file for name in "abc" for file in (tmp_path / name).rglob("*.mp4")]
+
+
+def test_a_name_that_can_not_be_written_is_a_fault(model: Predictor, tmp_path: Path) -> None:
+    clip(tmp_path / "clip.mp4")
+    (tmp_path / "out/overlay/clip.mp4/in_the_way").mkdir(parents=True)
+    (tmp_path / "out" / NAME).touch()
+    done = predict_files(model, [tmp_path / "clip.mp4"], tmp_path / "out", save=("overlay",), resume=True)
+    assert "outputs can't be written" in done.faults["clip.mp4"]
 
 
 def test_frames_are_turned_as_players_show_them() -> None:
