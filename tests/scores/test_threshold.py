@@ -22,7 +22,7 @@ from jaxseg.train import fit
 def config(root: Path, **changes: object) -> jaxseg.Config:
     data = jaxseg.Data(root=root, classes=("laptop", "tv", "cell phone"), height=HEIGHT, width=WIDTH)
     model = jaxseg.UNet(widths=(4, 8), norm="batch")
-    whole = jaxseg.Config(data, model, optimizer=jaxseg.Adam(1e-2), epochs=3, batch_size=4)
+    whole = jaxseg.Config(data, model, optimizer=jaxseg.Adam(1e-2), epochs=12, batch_size=4)
     return dataclasses.replace(whole, **changes)
 
 
@@ -91,7 +91,7 @@ def test_a_finished_run_of_an_older_version_gets_it_when_started_again(
     assert json.loads(done.model.read_text()) == kept
     assert "the best on the validation split" in capsys.readouterr().out
     fit(config(sample), done.path)
-    assert "This run is finished: 3 epochs" in capsys.readouterr().out
+    assert "This run is finished: 12 epochs" in capsys.readouterr().out
 
 
 def test_exports_carry_it(done: RunFolder, tmp_path: Path) -> None:
