@@ -12,6 +12,7 @@ from jaxseg.check.examine import examine
 from jaxseg.check.page import write_report
 from jaxseg.check.report import Report
 from jaxseg.check.terminal import told
+from jaxseg.data.classes import Merge
 from jaxseg.data.geometry import Resize
 from jaxseg.data.settings import Data, check_settings
 from jaxseg.errors import InputError, told_plainly
@@ -31,6 +32,7 @@ class DoctorArguments:
         target: a folder in COCO's layout or Roboflow's, or one COCO file.
         images: the folder of the images, where it is not found by the layout.
         classes: category names that statistics are made of; None: all categories, and every image.
+        merge: several categories as one class: its name, then theirs; give it again for another.
         height: of what the network will see, in pixels.
         width: of what the network will see, in pixels.
         resize: `stretch` to that size, or `letterbox`.
@@ -43,6 +45,7 @@ class DoctorArguments:
     target: Annotated[Path, tyro.conf.Positional]
     images: Path | None = None
     classes: tuple[str, ...] | None = None
+    merge: Annotated[Merge, tyro.conf.UseAppendAction] = ()
     height: int = 224
     width: int = 224
     resize: Resize = "stretch"
@@ -65,6 +68,7 @@ def check(
     images: Path | str | None = None,
     classes: Sequence[str] | None = None,
     *,
+    merge: Sequence[Sequence[str]] = (),
     height: int = 224,
     width: int = 224,
     resize: Resize = "stretch",
@@ -80,7 +84,8 @@ def check(
     """
     if threads < 1:
         raise InputError(f"--threads {threads}: give at least 1.")
-    data = Data(classes=None if classes is None else tuple(classes), height=height, width=width, resize=resize)
+    chosen, merged = None if classes is None else tuple(classes), tuple(tuple(row) for row in merge)
+    data = Data(classes=chosen, merge=merged, height=height, width=width, resize=resize)
     check_settings(data)
     folder = None if images is None else Path(images)
     report = examine(Path(target), folder, data, quick=quick, threads=threads, samples=SAMPLES if html else 0)

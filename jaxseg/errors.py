@@ -13,6 +13,12 @@ class DataError(InputError):
     """The data set can't be used as it is; the message says where it is wrong and what to do."""
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `1,200 images`, `2 categories`."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
+
+
 @contextmanager
 def told_plainly() -> Iterator[None]:
     """For the commands: an InputError becomes its message and exit status 2."""

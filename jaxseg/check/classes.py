@@ -8,6 +8,8 @@ import numpy as np
 from jaxseg.check.entries import Table
 from jaxseg.check.entry_kinds import NO_IMAGES, NO_MASKS
 from jaxseg.check.findings import Fault, Kind
+from jaxseg.check.statistics import Statistics
+from jaxseg.errors import counted
 
 NO_CATEGORIES = Kind(
     "no-categories",
@@ -60,12 +62,10 @@ UNLISTED = Kind(
 
 
 def examine_file_as_a_whole(table: Table) -> Iterator[Fault]:
-    """Names and uses of the categories of one file, and whether anything is there at all."""
+    """Names of the categories of one file, and whether it has any, and any image."""
     index = table.index
     if not len(index):
         yield Fault(NO_IMAGES, index.path.name)
-    elif not (len(index.points) or len(index.runs)):
-        yield Fault(NO_MASKS, index.path.name, f"{len(index.annotation_id)} annotations")
     if not index.categories:
         yield Fault(NO_CATEGORIES, index.path.name)
     names = Counter(category.name for category in index.categories)
@@ -79,6 +79,14 @@ def examine_file_as_a_whole(table: Table) -> Iterator[Fault]:
     for spellings in spelt.values():
         if len(spellings) > 1:
             yield Fault(NEARLY_ONE_NAME, spellings[0], ", ".join(map(repr, spellings)))
+
+
+def examine_masks(table: Table, statistics: Statistics) -> Iterator[Fault]:
+    """Whether anything is drawn for the classes; what has no images or categories is told as such."""
+    seen = table.whole and table.index.categories and statistics.images
+    if seen and statistics.empty == statistics.images:
+        index = table.index
+        yield Fault(NO_MASKS, index.path.name, counted(len(index.annotation_id) + len(index.orphans), "annotation"))
 
 
 def instances(table: Table) -> dict[str, int]:

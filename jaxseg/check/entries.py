@@ -79,7 +79,7 @@ class Reading:
         return {"images": self.image, "annotations": self.annotation, "categories": self.category}[key](entry)
 
     def image(self, entry: dict[str, Any]) -> list[Fault]:
-        known, bad = len(self.rows.image_id), self.rows.bad_image_count
+        known, bad = len(self.rows.image_id), self.rows.bad_images.number
         self.rows.add_image(entry)
         id_, name = self.read(entry, "id", int), self.read(entry, "file_name", str)
         place = shown(entry.get("id")) if id_ is None else id_
@@ -89,7 +89,7 @@ class Reading:
         if id_ is None:
             self.numberless = True
             faults.append(Fault(kinds.BAD_IMAGE_ID, place, f"file_name {shown(entry.get('file_name'))}"))
-        elif self.rows.bad_image_count > bad:
+        elif self.rows.bad_images.number > bad:
             if id_ in self.rows.image_id or id_ in self.unusable:
                 return [Fault(kinds.DUPLICATE_IMAGE, id_, f"file_name {shown(entry.get('file_name'))}")]
             self.unusable.add(id_)
@@ -108,15 +108,14 @@ class Reading:
         return faults
 
     def category(self, entry: dict[str, Any]) -> list[Fault]:
-        try:
-            self.rows.add_category(entry)
-        except DataError:
-            id_, name = self.read(entry, "id", int), self.read(entry, "name", str)
-            if id_ is None or name is None:
-                return [Fault(kinds.BAD_CATEGORY, shown(entry))]
-            first = next((category.name for category in self.rows.categories if category.id == id_), "")
-            return [Fault(kinds.DUPLICATE_CATEGORY, id_, f"{shown(first)} and {shown(name)}")]
-        return []
+        bad = self.rows.bad_categories.number
+        self.rows.add_category(entry)
+        if self.rows.bad_categories.number == bad:
+            return []
+        id_, name = self.read(entry, "id", int), self.read(entry, "name", str)
+        if id_ is None or name is None:
+            return [Fault(kinds.BAD_CATEGORY, shown(entry))]
+        return [Fault(kinds.DUPLICATE_CATEGORY, id_, f"{shown(self.rows.categories[id_].name)} and {shown(name)}")]
 
     def annotation(self, entry: dict[str, Any]) -> list[Fault]:
         self.rows.add_annotation(entry)

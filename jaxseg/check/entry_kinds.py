@@ -20,9 +20,10 @@ NO_MASKS = Kind(
     "no-masks",
     "error",
     "files",
-    "None of the annotations can be drawn: every mask would be empty.",
+    "Not a pixel of a class would be drawn: every mask would be empty.",
     "Goes through, and learns that everything is background.",
-    "Export the data set with polygons or run lengths; captions, keypoints and boxes are no masks.",
+    "Mend what else is told of its annotations. Masks are made of polygons or run lengths of listed categories; "
+    "captions, keypoints and boxes are no masks.",
 )
 DUPLICATE_IMAGE = Kind(
     "duplicate-image-id", "error", "images", "Two images have one id.", UNUSABLE, "Give each image an id of its own."
@@ -81,7 +82,7 @@ DUPLICATE_CATEGORY = Kind(
     "error",
     "categories",
     "Two categories have one id.",
-    REFUSED,
+    "Stops a run at its start; with --data.on-error skip goes by the first, which then has the annotations of both.",
     "Give each category an id of its own.",
 )
 BAD_CATEGORY = Kind(
@@ -89,7 +90,7 @@ BAD_CATEGORY = Kind(
     "error",
     "categories",
     "A category has no whole number as its id, or no text as its name.",
-    REFUSED,
+    "Stops a run at its start; with --data.on-error skip leaves the category out, and its annotations are of none.",
     'Write {"id": 1, "name": "cat"}.',
 )
 BAD_ANNOTATION_ID = Kind(
@@ -120,7 +121,7 @@ UNKNOWN_CATEGORY = Kind(
     "unknown-category",
     "warning",
     "annotations",
-    "An annotation has a category that the file does not list.",
+    "An annotation has a category that the file does not list, or whose entry can't be used.",
     "Takes it as background, and says so at the start; see data.unknown_category.",
     "Add the category, or mend the annotation's category_id.",
 )

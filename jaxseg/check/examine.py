@@ -1,10 +1,11 @@
 """The whole check of a data set: its files, their entries, the images, what lies across splits."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from jaxseg.arrays import MAX_CLASSES
-from jaxseg.check.classes import examine_file_as_a_whole, examine_uses
+from jaxseg.check.classes import examine_file_as_a_whole, examine_masks, examine_uses
 from jaxseg.check.content import Content, examine_content
 from jaxseg.check.entries import Table, read_table
 from jaxseg.check.files import Folder
@@ -70,7 +71,7 @@ def examine(target: Path, images: Path | None, data: Data, quick: bool, threads:
     for split in report.splits:
         if split.images is None:
             continue
-        try_to_start(split, tables[split.name], report)
+        try_to_start(split, tables[split.name], table, report)
         if samples and table:
             report.samples[split.name] = list(draw_some(tables[split.name], split.images, table, data, samples))
     return report
@@ -94,8 +95,8 @@ def classes(tables: dict[str, Table], data: Data) -> ClassTable | None:
     """The classes of a run: those chosen, or all of the first file that has any; told apart while they fit a mask."""
     for table in tables.values():
         if table.index.categories:
-            count = len(data.classes or {category.name for category in table.index.categories})
-            return choose_classes(table.index, data.classes, "multiclass" if count <= MAX_CLASSES else "binary")
+            chosen = choose_classes(table.index, data.classes, "binary", data.merge)
+            return replace(chosen, mode="multiclass") if len(chosen.drawn) <= MAX_CLASSES else chosen
     return None
 
 
@@ -113,16 +114,17 @@ def watch(split: Split, examination: Examination, report: Report, threads: int) 
                 statistics.add(examined.size, examined.counts, examined.objects)
     if examination.classes:
         report.statistics[split.name] = statistics
+        report.found.extend(split.name, examine_masks(examination.table, statistics))
     return contents
 
 
-def try_to_start(split: Split, table: Table, report: Report) -> None:
+def try_to_start(split: Split, table: Table, classes: ClassTable | None, report: Report) -> None:
     """What a run does first, so that nothing that stops it is overlooked."""
     if any(finding.split == split.name and finding.kind.severity == "error" for finding in report.findings):
         return
-    chosen = Data(train_json=split.json, train_images=split.images, classes=report.data.classes)
+    chosen = replace(report.data, train_json=split.json, train_images=split.images)
     try:
-        samples = open_split(chosen, "train")
+        samples = open_split(chosen, "train", classes)
     except DataError as error:
         report.found.add(split.name, Fault(REFUSED, split.json.name, str(error)))
         return

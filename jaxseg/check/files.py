@@ -168,16 +168,17 @@ def sizes(found: tuple[int, int], said: tuple[int, int], turned: Any) -> str:
 
 def broken(path: Path, id_: int, error: Exception, folder: "Folder") -> Fault:
     """The fault behind what the loader says of a file."""
+    name = os.path.relpath(path, folder.path)
     said = str(error).removeprefix(f"{path} ").removeprefix("can't be read as an image: ")
     if not os.path.lexists(path):
-        return Fault(MISSING, id_, path.name + folder.hint(path))
+        return Fault(MISSING, id_, name + folder.hint(path))
     if path.is_symlink() and not path.exists():
-        return Fault(MISSING, id_, f"{path.name}: a link to what is not there")
+        return Fault(MISSING, id_, f"{name}: a link to what is not there")
     if "more than the" in said:
         return Fault(BOMB, id_, said)
     if "truncated" in said or "premature" in said.casefold():
-        return Fault(TRUNCATED, id_, f"{path.name}: {said}")
-    return Fault(UNREADABLE, id_, f"{path.name}: {first_bytes(path) or said}")
+        return Fault(TRUNCATED, id_, f"{name}: {said}")
+    return Fault(UNREADABLE, id_, f"{name}: {first_bytes(path) or said}")
 
 
 def first_bytes(path: Path) -> str:

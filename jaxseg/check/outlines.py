@@ -12,6 +12,7 @@ from jaxseg.check.findings import Fault, Kind
 from jaxseg.data.coco import Annotation
 from jaxseg.data.geometry import Placement
 from jaxseg.data.masks import region, rles
+from jaxseg.errors import counted
 
 SLACK = 2.0  # pixels that an outline may leave the frame by, and a box may be off by
 BOX_SHARE = 0.02  # of the box's side; COCO's own boxes of crowds are one pixel off
@@ -125,7 +126,7 @@ def examine_shape(
     if not any(fault.kind in (NORMALISED, OUTSIDE, NO_AREA) for fault in faults) and unseen(
         annotation, covered, placement
     ):
-        faults.append(Fault(UNSEEN, id_, f"{covered} pixels of {full[1]} x {full[0]}"))
+        faults.append(Fault(UNSEEN, id_, f"{counted(covered, 'pixel')} of {full[1]} x {full[0]}"))
     return Shape(covered, faults)
 
 
@@ -181,7 +182,7 @@ def area_faults(
     off = min(abs(area - covered), abs(area - enclosed))
     if not math.isnan(area) and off > max(AREA_SHARE * covered, AREA_EDGE * math.sqrt(covered)):
         boxed = " (it is the box's area)" if abs(area - box[2] * box[3]) <= 0.01 * area else ""
-        yield Fault(AREA_DISAGREES, id_, f"{area:g}{boxed}, the mask has {covered} pixels")
+        yield Fault(AREA_DISAGREES, id_, f"{area:g}{boxed}, the mask has {counted(covered, 'pixel')}")
 
 
 def shoelace(polygon: Float64[np.ndarray, " coordinates"]) -> float:

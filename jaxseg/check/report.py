@@ -53,6 +53,7 @@ class Report:
             "width": self.data.width,
             "resize": self.data.resize,
             "classes": None if self.data.classes is None else list(self.data.classes),
+            "merge": [list(row) for row in self.data.merge],
             "findings": [finding.as_json() for finding in self.findings],
             "splits": [
                 {

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxseg.check.findings import Fault, Kind, shown
 from jaxseg.data.segmentations import decompress, farthest, outlines_near
+from jaxseg.errors import counted
 
 LEFT_OUT = "Leaves this part out, and says so at the start of a run; the other parts are drawn."
 NOTHING = "Draws nothing for it, and says so at the start of a run: the object is taught as background."
@@ -90,7 +91,7 @@ def reasons(segmentation: Any, size: tuple[int, int], id_: int) -> Iterator[Faul
     elif not isinstance(segmentation, list):
         yield Fault(SEGMENTATION_TYPE, id_, shown(segmentation))
     elif all(is_number(value) for value in segmentation):
-        yield Fault(FLAT, id_, f"{len(segmentation)} numbers")
+        yield Fault(FLAT, id_, counted(len(segmentation), "number"))
     else:
         told: set[Kind] = set()
         for number, polygon in enumerate(segmentation, 1):
@@ -105,9 +106,9 @@ def polygon_reason(polygon: Any, size: tuple[int, int]) -> tuple[Kind, str] | No
     if not isinstance(polygon, list) or not all(is_number(value) for value in polygon):
         return NOT_NUMBERS, shown(polygon)
     if len(polygon) % 2:
-        return ODD, f"{len(polygon)} numbers"
+        return ODD, counted(len(polygon), "number")
     if len(polygon) < 6:
-        return SHORT, f"{len(polygon) // 2} points"
+        return SHORT, counted(len(polygon) // 2, "point")
     odd = [value for value in polygon if isinstance(value, float) and not math.isfinite(value)]
     if odd:
         return NOT_FINITE, shown(odd[0])
@@ -122,7 +123,7 @@ def polygon_reason(polygon: Any, size: tuple[int, int]) -> tuple[Kind, str] | No
         return FAR, shown(beyond[0])
     points = np.array(polygon, np.float64).reshape(-1, 2)
     near = outlines_near(points, np.array([0, len(points)], np.int64), np.array([size], np.int64))
-    return None if near[0] else (LONG, f"{len(points)} points")
+    return None if near[0] else (LONG, counted(len(points), "point"))
 
 
 def rle_reason(segmentation: dict, size: tuple[int, int]) -> tuple[Kind, str] | None:

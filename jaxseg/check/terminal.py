@@ -6,6 +6,7 @@ from textwrap import fill
 from jaxseg.check.findings import FIRST, SEVERITIES, Finding, plain
 from jaxseg.check.report import Report
 from jaxseg.check.statistics import Statistics, by_pixels
+from jaxseg.errors import counted
 
 WIDTH = 100
 CLASSES = 20  # rows of the table of classes
@@ -22,8 +23,8 @@ def heading(report: Report) -> Iterator[str]:
     for split in report.splits:
         images, annotations = report.entries[split.name]
         where = "no images folder" if split.images is None else f"images in {split.images}"
-        line = f"  {split.name}: {images:,} images, {annotations:,} annotations in {split.json.name}; {where}"
-        yield plain(line, room=400)
+        held = f"{counted(images, 'image')}, {counted(annotations, 'annotation')}"
+        yield plain(f"  {split.name}: {held} in {split.json.name}; {where}", room=400)
 
 
 def findings(report: Report) -> Iterator[str]:
@@ -102,7 +103,7 @@ def by_class(splits: dict[str, Statistics]) -> Iterator[str]:
 
 def verdict(report: Report) -> Iterator[str]:
     counts = {severity: report.found.count(severity) for severity in SEVERITIES}
-    told_counts = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in counts.items())
+    told_counts = ", ".join(counted(count, severity) for severity, count in counts.items())
     yield f"Findings: {told_counts}."
     if report.quick:
         yield "Quick: only the images' headers were read; broken pixels and images in two splits were not looked for."

@@ -15,7 +15,7 @@ import numpy as np
 from jaxseg.data.caches import cache_folder
 from jaxseg.data.index import Annotation, CocoIndex
 from jaxseg.data.mapped import Mapped, save
-from jaxseg.data.rows import Category, Rows
+from jaxseg.data.rows import Category, Rows, Unusable
 from jaxseg.data.stream import TABLES, entries
 from jaxseg.errors import DataError
 from jaxseg.progress import progress_bar
@@ -23,10 +23,11 @@ from jaxseg.run import write_whole
 
 __all__ = ("Annotation", "Category", "CocoIndex", "DataError", "build", "read_index")
 
-VERSION = 2
+VERSION = 3
 """Of what is kept. Raise it with every change of the arrays or of the checks."""
 
-HEADER = ("digest", "categories", "bad_images", "bad_image_count", "point_scale")
+BAD = ("bad_images", "bad_categories")
+HEADER = ("digest", "categories", *BAD, "point_scale")
 SETTLED = 2.0  # seconds: a file changed twice in less may show the same time twice
 
 
@@ -105,8 +106,10 @@ def opened(path: Path, stamp: Stamp) -> CocoIndex | None:
 def mapped(path: Path, kept: Mapped) -> CocoIndex:
     header = kept.header
     categories = tuple(Category(*category) for category in header["categories"])
-    bad, count, scale = tuple(header["bad_images"]), header["bad_image_count"], header["point_scale"]
-    return CocoIndex(path, header["digest"], categories, bad, count, **kept.arrays, point_scale=scale, kept=kept)
+    bad = {name: Unusable(number, tuple(first)) for name in BAD for number, first in (header[name],)}
+    return CocoIndex(
+        path, header["digest"], categories, **bad, **kept.arrays, point_scale=header["point_scale"], kept=kept
+    )
 
 
 def keep(index: CocoIndex, stamp: Stamp) -> CocoIndex:

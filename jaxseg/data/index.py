@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, Shaped, UInt8
 
 from jaxseg.data.mapped import Mapped
-from jaxseg.data.rows import Category
+from jaxseg.data.rows import Category, Unusable
 from jaxseg.data.segmentations import farthest
-from jaxseg.errors import DataError
+from jaxseg.errors import DataError, counted
 
 
 class Annotation(NamedTuple):
@@ -39,8 +39,8 @@ class CocoIndex:
     path: Path
     digest: str
     categories: tuple[Category, ...]
-    bad_images: tuple[str, ...]  # what is wrong with image entries that can't be used: the first ones
-    bad_image_count: int
+    bad_images: Unusable
+    bad_categories: Unusable
     image_id: Int64[np.ndarray, " images"]
     image_height: Int32[np.ndarray, " images"]
     image_width: Int32[np.ndarray, " images"]
@@ -112,29 +112,35 @@ class CocoIndex:
 
     def warnings(self) -> list[str]:
         """What in the file is not taken as it stands, a line a kind."""
-        kinds = {
-            "annotations have a part that can't be drawn (not finite, too short, absurdly far out, wrong run lengths): "
-            "left out; first ids": self.bad_annotations(),
-            "annotations have no segmentation: nothing is drawn; first ids": self.empty_annotations(),
-            "annotations belong to images that the file does not list, or that can't be used: left out; first ids": (
-                self.orphans
+        kinds = (
+            (
+                "annotation",
+                "with a part left out that can't be drawn (not finite, too short, absurdly far out, wrong run lengths)",
+                self.bad_annotations(),
             ),
-            "annotations have a category that the file does not list: see data.unknown_category; first ids": (
-                self.annotation_id[self.annotation_category < 0]
+            ("annotation", "without segmentation: nothing is drawn", self.empty_annotations()),
+            ("annotation", "of images that the file does not list, or that can't be used: left out", self.orphans),
+            (
+                "annotation",
+                "of categories that the file does not list, or that can't be used: see data.unknown_category",
+                self.annotation_id[self.annotation_category < 0],
             ),
-            "annotations have an 'iscrowd' that is not 0 or 1: taken as 0; first ids": self.odd_crowds,
-            "annotation ids are given to several annotations: all are drawn; first ids": self.twice,
-            "annotations have no whole number as 'id': drawn, and told as id -1; first places": self.nameless,
-        }
-        lines = [
-            f"{self.path.name}: {len(found)} {kind} {', '.join(map(str, found[:5]))}"
-            for kind, found in kinds.items()
-            if len(found)
+            ("annotation", "with an 'iscrowd' that is not 0 or 1: taken as 0", self.odd_crowds),
+            ("annotation id", "given to several annotations: all are drawn", self.twice),
+            ("annotation", "without a whole number as 'id': drawn, and told as id -1", self.nameless),
+        )
+        lines = []
+        for noun, what, found in kinds:
+            label = "place" if found is self.nameless else "id"
+            label = f"first {label}s" if len(found) > 1 else label
+            if len(found):
+                first = ", ".join(map(str, found[:5]))
+                lines.append(f"{self.path.name}: {counted(len(found), noun)} {what}; {label} {first}")
+        lines += [
+            f"{self.path.name}: {counted(bad.number, noun)} left out that can't be used; first {bad.first[0]}"
+            for noun, bad in (("image", self.bad_images), ("category", self.bad_categories))
+            if bad.number
         ]
-        if self.bad_image_count:
-            lines.append(
-                f"{self.path.name}: {self.bad_image_count} images can't be used: left out; first {self.bad_images[0]}"
-            )
         if self.unkept:
             lines.append(
                 f"{self.path.name}: its index could not be kept ({self.unkept}), so each start reads the file anew. "

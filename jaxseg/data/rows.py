@@ -14,7 +14,7 @@ from jaxseg.errors import DataError
 
 NONE = -(2**63)  # stands for what is no whole number of 64 bits; no id is this
 NO_BOX = array("d", [np.nan] * 4)
-TOLD = 5  # image entries that can't be used are counted, and the first told
+TOLD = 5  # entries that can't be used are counted, and the first told
 
 
 class Category(NamedTuple):
@@ -25,15 +25,26 @@ class Category(NamedTuple):
     supercategory: str
 
 
+class Unusable(NamedTuple):
+    """Entries of one list that can't be used: how many, and what is wrong with the first ones."""
+
+    number: int = 0
+    first: tuple[str, ...] = ()
+
+    def with_one(self, error: DataError) -> "Unusable":
+        """One more of them."""
+        return Unusable(self.number + 1, (*self.first, str(error))[:TOLD])
+
+
 class Rows:
     """Grows the rows as the entries come, in any order, and joins them at the end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.categories: list[Category] = []
+        self.categories: dict[int, Category] = {}  # by id
         self.image_id: dict[int, int] = {}  # to its position
         self.height, self.width, self.names = array("i"), array("i"), []
-        self.bad_images, self.bad_image_count = [], 0
+        self.bad_images, self.bad_categories = Unusable(), Unusable()
         self.annotation_id, self.image_of, self.category_of = array("q"), array("q"), array("q")
         self.crowd, self.odd_crowd, self.boxes = bytearray(), bytearray(), array("d")
         self.segmentations = Segmentations()
@@ -41,21 +52,23 @@ class Rows:
     def add_all(self, entries: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Entries with the names of their lists.
 
-        Raises:
-            DataError: for a category that is none.
+        An image or category that can't be used is left out and told: whether that is an error, the settings say.
         """
         adders = {"images": self.add_image, "annotations": self.add_annotation, "categories": self.add_category}
         for key, entry in entries:
             adders[key](entry)
 
     def add_category(self, entry: dict[str, Any]) -> None:
-        id_, name = field(entry, "id", int, self.path), field(entry, "name", str, self.path)
-        if any(id_ == category.id for category in self.categories):
-            raise DataError(f"{self.path}: category id {id_} is given to two entries; ids must be unique.")
-        self.categories.append(Category(id_, name, str(entry.get("supercategory", ""))))
+        try:
+            id_, name = field(entry, "id", int, self.path), field(entry, "name", str, self.path)
+            if id_ in self.categories:
+                raise DataError(f"{self.path}: category id {id_} is given to two entries; ids must be unique.")
+        except DataError as error:
+            self.bad_categories = self.bad_categories.with_one(error)
+            return
+        self.categories[id_] = Category(id_, name, str(entry.get("supercategory", "")))
 
     def add_image(self, entry: dict[str, Any]) -> None:
-        """One that can't be used is left out and told: whether that is an error, the settings say."""
         try:
             id_, name = field(entry, "id", int, self.path), field(entry, "file_name", str, self.path)
             height, width = field(entry, "height", int, self.path), field(entry, "width", int, self.path)
@@ -65,9 +78,7 @@ class Rows:
             if id_ in self.image_id:
                 raise DataError(f"{self.path}: image id {id_} is given to two entries; ids must be unique.")
         except DataError as error:
-            self.bad_image_count += 1
-            if self.bad_image_count <= TOLD:
-                self.bad_images.append(str(error))
+            self.bad_images = self.bad_images.with_one(error)
             return
         self.image_id[id_] = len(self.image_id)
         self.names.append(name.encode())
@@ -101,14 +112,14 @@ class Rows:
         ids, crowd = np.frombuffer(self.annotation_id, np.int64), np.frombuffer(self.crowd, np.bool_)
         height, width = np.frombuffer(self.height, np.int32), np.frombuffer(self.width, np.int32)
         position = positions_of(np.frombuffer(self.image_of, np.int64), list(self.image_id))
-        category = positions_of(np.frombuffer(self.category_of, np.int64), [c.id for c in self.categories])
+        category = positions_of(np.frombuffer(self.category_of, np.int64), list(self.categories))
         order = np.argsort(position, kind="stable")[np.count_nonzero(position < 0) :]
         size = np.append(np.stack([height, width], axis=1), [[0, 0]], axis=0).astype(np.int64)  # the last, of none
         drawable = self.segmentations.drawable(order, size[position])
         return {
-            "categories": tuple(self.categories),
-            "bad_images": tuple(self.bad_images),
-            "bad_image_count": self.bad_image_count,
+            "categories": tuple(self.categories.values()),
+            "bad_images": self.bad_images,
+            "bad_categories": self.bad_categories,
             "image_id": np.asarray(list(self.image_id), np.int64),
             "image_height": height,
             "image_width": width,

@@ -20,6 +20,7 @@ from jaxseg.data.sample import sample_root
 from jaxseg.data.sampling import Sampling, plan
 from jaxseg.data.settings import Data, check_settings
 from jaxseg.data.slots import Slots, stamp_of
+from jaxseg.errors import counted
 
 FAULT_BYTES = 400
 
@@ -128,7 +129,7 @@ def open_split(
     data = replace(data, decoder=decided(data.decoder))
     files, part = locate(data, split)
     index = read_index(files.json)
-    check_images(index, data)
+    check_entries(index, data)
     table = table or choose_classes(index, data.classes, data.mode, data.merge)
     check_categories(index, table, data)
     within = np.arange(len(index)) if part is None else np.sort(fraction_of(index, part, data))
@@ -181,12 +182,11 @@ def fraction_of(index: CocoIndex, part: Split, data: Data) -> Int64[np.ndarray, 
     return {"test": order[:test], "val": order[test:val], "train": order[val:]}[part]
 
 
-def check_images(index: CocoIndex, data: Data) -> None:
-    if index.bad_image_count and data.on_error == "raise":
-        raise DataError(
-            f"{index.bad_images[0]} So it is with {index.bad_image_count} images. "
-            "To leave such out: --data.on-error skip"
-        )
+def check_entries(index: CocoIndex, data: Data) -> None:
+    for noun, bad in (("category", index.bad_categories), ("image", index.bad_images)):
+        if bad.number and data.on_error == "raise":
+            several = f"So it is with {counted(bad.number, noun)}. " if bad.number > 1 else ""
+            raise DataError(f"{bad.first[0]} {several}To leave such out: --data.on-error skip")
 
 
 def check_categories(index: CocoIndex, table: ClassTable, data: Data) -> None:
@@ -196,6 +196,7 @@ def check_categories(index: CocoIndex, table: ClassTable, data: Data) -> None:
     unknown = index.annotation_id[index.annotation_category < 0]
     if data.unknown_category == "error" and len(unknown):
         raise DataError(
-            f"{index.path}: {len(unknown)} annotations have a category that the file does not list, the first ids: "
-            f"{', '.join(map(str, unknown[:5]))}. Mend them, or take them as --data.unknown-category background."
+            f"{index.path}: {counted(len(unknown), 'annotation')} of categories that the file does not list; ids "
+            f"{', '.join(map(str, unknown[:5]))}{', ...' if len(unknown) > 5 else ''}. Mend them, or take them as "
+            "--data.unknown-category background."
         )

@@ -49,7 +49,8 @@ class Data:
         crowds: crowd regions as `foreground`, as `void` (count nowhere), or `drop` (background).
         unknown_category: an annotation whose category the file does not list, as `background`, `void` or `error`.
         rasterize: outlines scaled and drawn at the `target` size, or drawn at `full` size and reduced.
-        on_error: an unreadable image: `raise`, or `skip`: a sample of weight 0, listed at the end.
+        on_error: an unreadable image: `raise`, or `skip`: a sample of weight 0, listed at the end. Image and
+            category entries that can't be used: `raise`, or `skip`: left out.
         threads: that load; 0: in the main thread.
         workers: processes that load the training batches instead; 0: threads only.
         cache: keep decoded samples, so that later epochs need not decode: in `memory` while this run lasts, or on

@@ -82,12 +82,12 @@ def test_a_spoilt_file_or_folder_is_told(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_what_is_said_of_a_run_is_true(name: str, spoilt: Spoilt) -> None:
-    """By default a run goes through if the data set is sound; and with `skip` unless a category is at fault."""
+    """By default a run goes through if the data set is sound; and with `skip` always."""
     data, report = spoilt(name)
     kinds = {finding.kind.code: finding.kind for finding in report.findings}
     errors = {code for code, kind in kinds.items() if kind.severity == "error"}
     assert through(data.root, "raise") == (errors <= SILENT)
-    assert through(data.root, "skip") == (not errors & {"duplicate-category-id", "bad-category"})
+    assert through(data.root, "skip")
     told = any("at the start" in kind.does and "stops" not in kind.does.casefold() for kind in kinds.values())
     if not errors:
         assert told == any(open_split(with_root(data.root), split).index.warnings() for split in ("train", "val"))
@@ -144,9 +144,8 @@ def test_what_is_said_not_to_be_drawn_is_not(name: str, tmp_path: Path) -> None:
 def test_a_run_over_every_fault_ends_well(tmp_path: Path) -> None:
     """With `skip`, and its batches are those of every other number of threads."""
     data = DataSet(tmp_path / "data")
-    for name, put in FAULTS.items():
-        if name not in ("duplicate_category_ids", "categories_that_are_none"):  # no run gets over those
-            put(data)
+    for put in FAULTS.values():
+        put(data)
     root = data.write()
     settings = jaxseg.Data(root=root, height=16, width=16, on_error="skip", threads=2)
     logs = jaxseg.Logs(tensorboard=False, pictures=0)
@@ -170,6 +169,30 @@ def test_a_run_over_every_fault_ends_well(tmp_path: Path) -> None:
     for one, other in zip(*batches, strict=True):
         for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
             np.testing.assert_array_equal(left, right)
+
+
+def test_a_missing_file_is_told_by_its_name_in_the_file(tmp_path: Path) -> None:
+    """So that it is seen how it differs from what is there."""
+    data = DataSet(tmp_path)
+    data.content["train"]["images"][0]["file_name"] = "train2017/0001.png"
+    missing = next(f for f in examined(data.write()).findings if f.kind.code == "missing-image")
+    assert missing.first == [(1, "train2017/0001.png; there is 0001.png")]
+
+
+def test_merged_classes_are_counted_as_a_run_would(tmp_path: Path) -> None:
+    """A split that lacks a category of a class that was chosen is no error: classes go by the training file."""
+    data = DataSet(tmp_path)
+    data.content["val"]["categories"].pop()
+    data.content["val"]["annotations"] = [a for a in data.content["val"]["annotations"] if a["category_id"] == 1]
+    data.write()
+    pets = replace(DATA, classes=("pet",), merge=(("pet", "cat", "dog"),))
+    report = examine(tmp_path, None, pets, quick=False, threads=1)
+    assert found(report) == {("val", "categories-differ"): 1}
+    train = report.statistics["train"]
+    assert train.classes == ("background", "pet")
+    assert train.objects_of[1] == 12
+    samples = open_split(replace(pets, root=tmp_path), "train")
+    assert train.pixels[1] == sum(int((samples.mask(place) == 1).sum()) for place in range(len(samples)))
 
 
 def test_ids_in_text_are_told_once(tmp_path: Path) -> None:

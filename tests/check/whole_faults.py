@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from poison import box
+
 Spoil = Callable[[Path], None]
 
 
@@ -51,6 +53,22 @@ def boxes_only(root: Path) -> None:
     rewrite(root, lambda content: [a.pop("segmentation") for a in content["annotations"]] and None)
 
 
+def no_category_known(root: Path) -> None:
+    rewrite(root, lambda content: [a.update(category_id=77) for a in content["annotations"]] and None)
+
+
+def annotated_with(*segmentations: Any) -> Spoil:
+    """All annotations, in turn; their boxes and areas go."""
+
+    def spoil(content: dict[str, Any]) -> None:
+        for number, entry in enumerate(content["annotations"]):
+            entry["segmentation"] = segmentations[number % len(segmentations)]
+            entry.pop("bbox", None), entry.pop("area", None)
+            entry["iscrowd"] = 0
+
+    return lambda root: rewrite(root, spoil)
+
+
 def no_annotations_folder(root: Path) -> None:
     shutil.rmtree(root / "annotations")
 
@@ -72,6 +90,8 @@ def several(*counts: tuple[str, int]) -> dict[tuple[str, str], int]:
     return {("train", code): count for code, count in counts}
 
 
+MISSING = (("class-missing-in-split", 2),)
+TWICE = (("annotation-twice", 1),)  # in the image of the crowd
 NO_IMAGES = several(("no-images", 1), ("unknown-image", 13), ("unnamed-file", 6))
 NO_CATEGORIES = several(("no-categories", 1), ("unknown-category", 13))
 BROKEN = {("train", "broken-json"): 1}
@@ -83,6 +103,16 @@ WHOLE: dict[str, tuple[Spoil, dict[tuple[str, str], int]]] = {
     "a list": (text("[]"), BROKEN),
     "a folder": (is_folder, BROKEN),
     "boxes only": (boxes_only, {("train", "no-masks"): 1, ("train", "no-segmentation"): 13}),
+    "all of unknown categories": (no_category_known, several(("no-masks", 1), ("unknown-category", 13), *MISSING)),
+    "all outside": (
+        annotated_with([box(500, 5, 9, 9)], [box(5, 500, 9, 9)]),
+        several(("no-masks", 1), ("outside-frame", 13), *TWICE),
+    ),
+    "all on a line": (
+        annotated_with([[5, 5, 9, 9, 20, 20]], [[5, 5, 9, 5, 20, 5]]),
+        several(("no-masks", 1), ("zero-area", 13), *TWICE),
+    ),
+    "no annotation": (replaced("annotations", []), several(("no-masks", 1), ("image-without-annotation", 6), *MISSING)),
     "a pipe": (is_pipe, BROKEN),
     "no images list": (without("images"), BROKEN),
     "no annotations list": (without("annotations"), BROKEN),

@@ -137,7 +137,37 @@ def test_an_image_entry_that_can_not_be_used_is_an_error_or_left_out(root: Path)
     samples = open_split(Data(root=root, on_error="skip", **SMALL), "train")
     assert ids(samples) == [1, 4]
     assert [sample["weight"] for sample in (samples[0], samples[1])] == [1, 1]
-    assert "2 images can't be used: left out" in " ".join(samples.index.warnings())
+    assert "instances_train2017.json: 2 images left out that can't be used; first " in samples.index.warnings()[-1]
+    write_coco(root / "annotations" / "instances_train2017.json", [*images[::3], image(5, height=0)], boxes)
+    assert refuse(Data(root=root)).endswith(
+        "image 5 has height 0, width 40; both must be positive. To leave such out: --data.on-error skip"
+    )
+
+
+def test_a_category_entry_that_can_not_be_used_is_an_error_or_left_out(root: Path) -> None:
+    categories = [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}, {"id": 2}, {"id": "3", "name": "owl"}]
+    boxes = [annotation(i, i, i, [box(5, 8, 10, 12)]) for i in (1, 2, 3)]
+    path = write_coco(
+        root / "annotations" / "instances_train2017.json", [image(i) for i in (1, 2, 3)], boxes, categories
+    )
+    message = refuse(Data(root=root))
+    assert "category id 1 is given to two entries" in message
+    assert message.endswith("So it is with 3 categories. To leave such out: --data.on-error skip")
+    for _ in range(2):  # parsed, and kept
+        samples = open_split(Data(root=root, on_error="skip", **SMALL), "train")
+        assert samples.table.names == ("background", "cat")
+        assert [bool((samples[place]["mask"] == 1).any()) for place in range(3)] == [True, False, False]
+        unknown, left_out = samples.index.warnings()
+        assert unknown.startswith(
+            f"{path.name}: 2 annotations of categories that the file does not list, or that can't"
+        )
+        assert left_out.startswith(
+            f"{path.name}: 3 categories left out that can't be used; first {path}: category id 1"
+        )
+    write_coco(path, [image(i) for i in (1, 2, 3)], boxes, categories[1:3])
+    assert refuse(Data(root=root)).endswith("in {'id': 2}. To leave such out: --data.on-error skip")
+    with pytest.raises(DataError, match=r"2 annotations of categories .*; ids 2, 3. Mend them"):
+        open_split(Data(root=root, on_error="skip", unknown_category="error"), "train")
 
 
 def test_known_faults_are_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,8 +109,8 @@ def test_runs_that_do_not_fill_the_image_are_left_out_and_told(tmp_path: Path, s
     assert len(good.polygons) == 1
     assert other.rle is not None
     assert index.bad_annotations().tolist() == [2]
-    assert "1 annotations have a part that can't be drawn" in index.warnings()[0]
-    assert index.warnings()[0].endswith("first ids 2")
+    assert "1 annotation with a part left out that can't be drawn" in index.warnings()[0]
+    assert index.warnings()[0].endswith("; id 2")
 
 
 # Polygons.
@@ -147,7 +147,7 @@ def test_a_bad_polygon_is_left_out_and_told_and_its_neighbours_stay(tmp_path: Pa
     assert [p.tolist() for p in first.polygons] == [GOOD, box(20, 20, 5, 5)]
     assert [p.tolist() for p in second.polygons] == [GOOD]
     assert index.bad_annotations().tolist() == [1]
-    assert "instances_train.json: 1 annotations have a part that can't be drawn" in index.warnings()[0]
+    assert "instances_train.json: 1 annotation with a part left out that can't be drawn" in index.warnings()[0]
 
 
 def test_an_outline_may_leave_the_image_by_a_little() -> None:
