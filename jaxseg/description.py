@@ -45,6 +45,19 @@ def parse_description(text: str, where: str) -> dict[str, Any]:
     return description
 
 
+def in_short(description: dict[str, Any]) -> str:
+    """What the model finds, and how, in a few words."""
+    names, mode = description["classes"], description["mode"]
+    kind = f"threshold {description['threshold']:.4g}" if mode == "binary" else f"{len(names)} classes"
+    return f"{mode} ({', '.join(names[1:6])}{', ...' if len(names) > 6 else ''}), {kind}"
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise an InputError for what is no probability to compare with."""
+    if not 0 < threshold < 1:
+        raise InputError(f"a threshold of {threshold:g}: it must lie between 0 and 1.")
+
+
 def check_values(description: dict[str, Any], where: str) -> None:
     sides = [description[key] for key in ("height", "width")]
     expected = {

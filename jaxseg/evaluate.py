@@ -13,7 +13,7 @@ import tyro
 from jaxseg.checkpoint import Which
 from jaxseg.collapse import shared_images
 from jaxseg.config import from_json
-from jaxseg.data.classes import ClassTable, choose_classes
+from jaxseg.data.classes import ClassTable, UnknownCategory, choose_classes
 from jaxseg.data.coco import DataError
 from jaxseg.data.layout import Split
 from jaxseg.data.samples import Data, Samples, open_split
@@ -26,6 +26,12 @@ from jaxseg.scores.examine import At
 from jaxseg.scores.report import write_report
 from jaxseg.scores.scoring import score
 from jaxseg.scores.summary import lines
+from jaxseg.scores.threshold import set_threshold, threshold_file
+
+MODELS_OWN = ("height", "width", "channels", "resize", "mode")
+"""Settings of the data that are the model's."""
+WORTH = 0.001
+"""Of IoU, that another threshold must bring to be spoken of."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,17 @@ def main(argv: list[str] | None = None) -> None:
     """The command."""
     with told_plainly():
         a = parse(argv)
-        file = threshold_file(a) if a.set_threshold else None
+        check_arguments(a)
         evaluation = score_model(
             a.model, a.data, a.split, checkpoint=a.checkpoint, at=a.at, threshold=a.threshold,
             batch_size=a.batch_size, ap=a.ap,
         )  # fmt: skip
         print(f"Model: {a.model}; data: {evaluation.samples.files.json}")
         print("\n".join(lines(evaluation)))
-        if file:
-            keep_threshold(file, evaluation)
+        if a.set_threshold:
+            keep_threshold(a.model, evaluation)
+        else:
+            tell_threshold(a, evaluation)
         out = a.out or free_folder(a)
         content = evaluation.to_json()
         for path in filter(None, (out / "scores.json", a.json)):
@@ -88,6 +96,26 @@ def parse(argv: Sequence[str] | None) -> EvaluateArguments:
     if data is None:
         return first
     return tyro.cli(EvaluateArguments, default=EvaluateArguments(first.model, data), **settings)
+
+
+def check_arguments(a: EvaluateArguments) -> None:
+    """Raise an InputError, before the work, for what could not be done after it."""
+    if a.set_threshold:
+        threshold_file(a.model)
+        if a.checkpoint != "best":
+            raise InputError("--set-threshold: the threshold belongs to the best checkpoint; leave out --checkpoint.")
+    if (own := data_of(a.model)) is not None:
+        changed = [name for name in MODELS_OWN if getattr(a.data, name) != getattr(own, name)]
+        if changed:
+            flags = ", ".join(f"--data.{name}" for name in changed)
+            raise InputError(f"{flags}: the model sees images as in its training; leave that out.")
+    for path in filter(None, (a.json, a.out and a.out / "report.html")):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{path} can't be written: {error.strerror}: {error.filename}.") from None
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected the name of a file to write.")
 
 
 def data_of(model: Path) -> Data | None:
@@ -115,6 +143,8 @@ def score_model(
     Raises:
         InputError: if the model or the data can't be used, or disagree.
     """
+    if batch_size < 1:
+        raise InputError(f"a batch size of {batch_size}: it must be 1 or more.")
     predictor = model if isinstance(model, Predictor) else load(model, checkpoint)
     threshold = predictor.chosen_threshold(threshold)
     own = None if isinstance(model, Predictor) else data_of(Path(model))
@@ -136,9 +166,14 @@ def open_for(predictor: Predictor, data: Data, split: Split) -> tuple[Samples, l
     Raises:
         InputError: if the data can't be used, or its classes are not the model's.
     """
-    size = {name: getattr(predictor, name) for name in ("height", "width", "channels", "resize", "mode")}
-    data = dataclasses.replace(data, **size)
-    samples = open_split(data, split)
+    data = dataclasses.replace(data, **{name: getattr(predictor, name) for name in MODELS_OWN})
+    try:
+        samples = open_split(data, split)
+    except UnknownCategory as error:
+        raise InputError(
+            f"{error} The model finds {', '.join(predictor.classes[1:])}: name what to compare that with by "
+            "--data.classes."
+        ) from None
     if data.classes is None:
         samples = dataclasses.replace(samples, table=table_like(predictor, samples))
     ours, theirs = predictor.classes, samples.table.names
@@ -167,32 +202,24 @@ def table_like(predictor: Predictor, samples: Samples) -> ClassTable:
         return samples.table
 
 
-def threshold_file(a: EvaluateArguments) -> Path:
-    """The model.json that keeps the threshold.
-
-    Raises:
-        InputError: for models without a threshold, or without a file to keep it.
-    """
-    file = RunFolder(a.model).model
-    if not file.is_file():
-        raise InputError(f"--set-threshold needs a folder with a model.json; {a.model} has none.")
-    if json.loads(file.read_text()).get("mode") != "binary":
-        raise InputError("--set-threshold: a model of several classes takes the most probable, and has no threshold.")
-    if a.checkpoint != "best":
-        raise InputError(f"--set-threshold: {file} belongs to the best checkpoint; leave out --checkpoint.")
-    return file
-
-
-def keep_threshold(file: Path, evaluation: Evaluation) -> None:
-    """Write the best threshold of the split to model.json, leaving the rest as it is."""
-    best = evaluation.best
+def keep_threshold(model: Path, evaluation: Evaluation) -> None:
+    """Write the best threshold of the split to the model, and say so."""
+    best, before = evaluation.best, evaluation.predictor.threshold
     if best is None:
-        print(f"The threshold stays {evaluation.predictor.threshold:.4g}: none on this split is better than another.")
+        print(f"The threshold stays {before:.4g}: none on this split is better than another.")
         return
     if evaluation.split == "test":
         print("A threshold chosen on the test split: its scores are no longer those of unseen images.")
-    write_json(file, {**json.loads(file.read_text()), "threshold": best.threshold})
-    print(f"{file} keeps the threshold {best.threshold:.4g} (before: {evaluation.predictor.threshold:.4g}).")
+    set_threshold(model, best.threshold)
+    print(f"{threshold_file(model)} keeps the threshold {best.threshold:.4g} (before: {before:.4g}).")
+
+
+def tell_threshold(a: EvaluateArguments, evaluation: Evaluation) -> None:
+    """Where another threshold is worth keeping, say how."""
+    best = evaluation.best
+    keeps = a.split == "val" and a.checkpoint == "best" and RunFolder(a.model).model.is_file()
+    if keeps and best and best.iou - float(evaluation.foreground.iou) > WORTH:
+        print("--set-threshold keeps the best threshold in the model.")
 
 
 def free_folder(a: EvaluateArguments) -> Path:

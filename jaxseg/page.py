@@ -65,6 +65,12 @@ table.heat td { text-align: right; min-width: 62px; border: 2px solid var(--pape
 @media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
 """
 
+INLINE = (
+    ("table :is(th, td)", "text-align: left; padding: 3px 14px 3px 0"),
+    ("table .number", "text-align: right; font-variant-numeric: tabular-nums"),
+    ("h2", "font-size: 110%"),
+)
+"""What a notebook's own style lacks."""
 TAG = re.compile("<[^>]*>")
 
 
@@ -198,7 +204,13 @@ def section(heading: str, *blocks: Html) -> Html:
     return Html(f"<section><h2>{escaped(heading)}</h2>{''.join(blocks)}</section>")
 
 
-def write_page(path: Path, title: str, subtitle: str, *blocks: Html) -> None:
+def inline(*blocks: Html) -> Html:
+    """Blocks for a notebook, which has a style of its own: text to the left, numbers to the right."""
+    style = "".join(f".jaxseg {names} {{ {rules} }} " for names, rules in INLINE)
+    return Html(f'<div class="jaxseg"><style>{style}</style>{"".join(blocks)}</div>')
+
+
+def write_page(path: Path | str, title: str, subtitle: str, *blocks: Html) -> None:
     """The page as one file, whole or not at all."""
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -206,7 +218,7 @@ def write_page(path: Path, title: str, subtitle: str, *blocks: Html) -> None:
         f"<title>{escaped(title)}</title><style>{STYLE}</style></head><body><main>"
         f'<h1>{escaped(title)}</h1><p class="faint">{escaped(subtitle)}</p>{"".join(blocks)}</main></body></html>\n'
     )
-    write_whole(path, lambda file: file.write_text(text, encoding="utf-8", errors="replace"))
+    write_whole(Path(path), lambda file: file.write_text(text, encoding="utf-8", errors="replace"))
 
 
 def _figure(content: bytes, kind: str, caption: object) -> Html:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from jaxseg.description import in_short
 from jaxseg.errors import InputError, told_plainly
 from jaxseg.predicting.bulk import Done, predict_files
 from jaxseg.predicting.outputs import Output
@@ -108,8 +109,7 @@ def tile_of(arguments: PredictArguments) -> Tile | None:
 
 
 def tell_model(path: Path, model: Predictor) -> None:
-    kind = f"threshold {model.threshold:g}" if model.mode == "binary" else f"{len(model.classes)} classes"
-    print(f"{path}: {model.mode} ({', '.join(model.classes[1:6])}{', ...' if len(model.classes) > 6 else ''}), {kind}")
+    print(f"{path}: {in_short(model.description)}")
     for note in model.notes:
         print(f"  {note}")
 

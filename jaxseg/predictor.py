@@ -17,6 +17,7 @@ from jaxseg.checkpoint import Which
 from jaxseg.config import from_json
 from jaxseg.data.classes import Mode
 from jaxseg.data.geometry import Resize
+from jaxseg.description import check_threshold, in_short
 from jaxseg.errors import InputError
 from jaxseg.foreign import UNDESCRIBED, Foreign
 from jaxseg.metrics import class_probabilities
@@ -87,6 +88,9 @@ class Predictor:
         """Of the probability; the foreground is above it."""
         return self.description["threshold"]
 
+    def __repr__(self) -> str:
+        return f"Predictor({in_short(self.description)})"
+
     def predict(
         self,
         images: Source | Sequence[Source],
@@ -139,8 +143,7 @@ class Predictor:
             return self.threshold
         if self.mode == "multiclass":
             raise InputError("a threshold is for binary models; of several classes the most probable is taken.")
-        if not 0 < threshold < 1:
-            raise InputError(f"a threshold of {threshold:g}: it must lie between 0 and 1.")
+        check_threshold(threshold)
         return threshold
 
     def network(self, tta: Tta = NO_TTA, tile: Tile | None = None) -> Network:

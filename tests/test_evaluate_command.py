@@ -1,5 +1,6 @@
 """The evaluation as a command: what it prints, what it leaves, what it refuses."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from painted import paint
 from test_page import Reader
 from trained import tiny_run
 
 import jaxseg
 from jaxseg.data.samples import open_split
+from jaxseg.errors import InputError
 from jaxseg.evaluate import main
 from jaxseg.pth import read_pth
 from jaxseg.run import RunFolder, write_json
@@ -108,7 +111,7 @@ def test_a_threshold_has_a_place_to_be_kept_or_is_refused(run: RunFolder, capsys
         assert message in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([str(run.best_weights), "--set-threshold", "--data.root", "x"])
-    assert "needs a folder with a model.json" in capsys.readouterr().err
+    assert "kept in a folder with a model.json" in capsys.readouterr().err
 
 
 def test_any_model_is_scored_on_data_that_are_named(
@@ -150,3 +153,54 @@ def test_images_of_the_training_split_are_told(run: RunFolder, sample: Path, cap
     out = capsys.readouterr().out
     assert "warning: 13 images are in both the train and the val split" in out
     assert "Look at this first" in page_of(run.evaluation / "val" / "report.html").text
+
+
+def test_what_could_not_be_done_in_the_end_is_refused_at_once(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    cases = {
+        ("--json", str(tmp_path)): "is a folder; expected the name of a file",
+        ("--json", str(tmp_path / "file" / "scores.json")): "can't be written",
+        ("--out", str(tmp_path / "file")): "can't be written",
+        ("--batch-size", "0"): "a batch size of 0: it must be 1 or more",
+        ("--data.height", "64", "--data.resize", "letterbox"): "--data.height, --data.resize: the model sees images as",
+    }
+    monkeypatch.setattr("jaxseg.evaluate.score", None)
+    for flags, message in cases.items():
+        with pytest.raises(SystemExit):
+            main([str(run.path), *flags])
+        assert message in capsys.readouterr().err
+
+
+def test_classes_that_other_data_lack_are_asked_for(run: RunFolder, tmp_path: Path) -> None:
+    data = dataclasses.replace(jaxseg.evaluate.data_of(run.path), root=paint(tmp_path / "coco"))
+    with pytest.raises(InputError, match=r"no category named 'laptop'.*laptop \+ tv \+ cell phone.*--data.classes"):
+        jaxseg.evaluate.score_model(run.path, data)
+
+
+def test_how_to_keep_a_better_threshold_is_told_where_it_can_be(run: RunFolder, capsys: pytest.CaptureFixture) -> None:
+    hint = "--set-threshold keeps the best threshold in the model."
+    best = jaxseg.evaluate.score_model(run.path).best.threshold
+    for flags, told in (
+        (["--threshold", "0.95"], True),
+        (["--threshold", str(best)], False),
+        (["--threshold", "0.95", "--split", "train"], False),
+        (["--threshold", "0.95", "--checkpoint", "latest"], False),
+        (["--threshold", "0.95", "--set-threshold"], False),
+    ):
+        main([str(run.path), *flags])
+        assert (hint in capsys.readouterr().out) == told, flags
+
+
+def test_a_threshold_is_set_from_python(run: RunFolder) -> None:
+    before = json.loads(run.model.read_text())
+    jaxseg.evaluate.set_threshold(str(run.path), np.float64(0.25))
+    assert json.loads(run.model.read_text()) == {**before, "threshold": 0.25}
+    model = jaxseg.load(run.path)
+    assert model.threshold == 0.25
+    assert repr(model) == "Predictor(binary (laptop + tv + cell phone), threshold 0.25)"
+    for threshold in (0.0, 1.0, -0.5, float("nan")):
+        with pytest.raises(InputError, match="must lie between 0 and 1"):
+            jaxseg.evaluate.set_threshold(run.path, threshold)
+    assert jaxseg.load(run.path).threshold == 0.25

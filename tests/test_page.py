@@ -54,3 +54,15 @@ def test_a_page_is_one_file_and_escapes_what_it_is_given(tmp_path: Path) -> None
     assert all(source.startswith("data:image/") for source in read.sources)
     assert not re.search(r"(?:src|href)=.?https?:|url\(|@import", path.read_text(encoding="utf-8"))
     assert [file.name for file in path.parent.iterdir()] == ["page.html"]
+
+
+def test_a_block_for_a_notebook_keeps_its_style_to_itself() -> None:
+    reader = Reader()
+    block = page.inline(page.table(["name", "n"], [["a", 1]]))
+    reader.feed(block)
+    assert not reader.open
+    rules = re.search("<style>(.*)</style>", block)
+    assert rules
+    selectors = re.findall(r"([^{}]+)\{", rules[1])
+    assert len(selectors) == len(page.INLINE)
+    assert all(selector.strip().startswith(".jaxseg ") for selector in selectors)

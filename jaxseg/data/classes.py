@@ -16,6 +16,10 @@ Merge = tuple[tuple[str, ...], ...]
 NAMED = 5  # a binary class of more classes is named "foreground"
 
 
+class UnknownCategory(DataError):
+    """The annotations have no category of this name."""
+
+
 @dataclass(frozen=True)
 class ClassTable:
     """Names of the classes 1, 2, ...; class 0 is the background.
@@ -118,7 +122,7 @@ def categories_of(index: CocoIndex, name: str, known: tuple[str, ...], others: t
     near = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
     beside = f"; supercategories: {', '.join(supers)}" if supers else ""
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"It has: {', '.join(known)}{beside}."
-    raise DataError(f"{index.path} has no category named {name!r}. {hint}")
+    raise UnknownCategory(f"{index.path} has no category named {name!r}. {hint}")
 
 
 def check_apart(classes: Iterable[tuple[str, tuple[str, ...]]], where: str) -> None:

@@ -31,7 +31,8 @@ def in_coco_root(root: Path, images: Path | None, split: Split) -> Files:
         share = f", or take a part of the training file by --data.{split}-fraction 0.2" if split != "train" else ""
         raise DataError(
             f"{root / 'annotations'} holds no instances_{split}*.json. Name it by --data.{split}-json and "
-            f"--data.{split}-images{share}.\n{how_to_get_coco(root)}"
+            f"--data.{split}-images{share}."
+            + (f"\n{how_to_get_coco(root)}" if split != "test" else "")  # COCO's own test split has no masks
         )
     if len(found) > 1:
         names = ", ".join(path.name for path in found)

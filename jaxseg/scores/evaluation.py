@@ -3,87 +3,28 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
 
+from jaxseg import page
 from jaxseg.data.samples import Samples
 from jaxseg.metrics import Overlap, decide, foreground, per_class
 from jaxseg.predictor import Predictor
 from jaxseg.scores.calibration import Calibration, calibrate
 from jaxseg.scores.examine import At, View, photograph, view
+from jaxseg.scores.image_score import ImageScore
 from jaxseg.scores.judge import Tally
+from jaxseg.scores.look import Look
 from jaxseg.scores.objects import SIZES
 from jaxseg.scores.scoreboard import Counts, Interval, intervals
 from jaxseg.scores.sweep import Best, Sweep, average_precision, best_threshold, sweep
-
-
-@dataclass(frozen=True, eq=False)
-class ImageScore:
-    """The counts of one image.
-
-    Attributes:
-        position: in the annotations file.
-        image_id: in the annotations file.
-        file_name: in the images folder.
-        height: of the picture.
-        width: of the picture.
-        pixels: in both, of the truth, of the prediction; of the foreground, then each class, the background first.
-        boundary: the same of the boundaries; of the foreground, then the classes 1, 2, ...
-    """
-
-    position: int
-    image_id: int
-    file_name: str
-    height: int
-    width: int
-    pixels: Int64[np.ndarray, "3 regions"]
-    boundary: Int64[np.ndarray, "3 classes"]
-
-    @property
-    def overlap(self) -> Overlap:
-        """The foreground's."""
-        return Overlap(*self.pixels[:, 0])
-
-    @property
-    def iou(self) -> float:
-        """Of the foreground; NaN where there is none, neither true nor predicted."""
-        return float(self.overlap.iou)
-
-    @property
-    def dice(self) -> float:
-        """Of the foreground; NaN where there is none, neither true nor predicted."""
-        return float(self.overlap.dice)
-
-    @property
-    def false_positives(self) -> int:
-        """Background pixels that were predicted as foreground."""
-        return int(self.overlap.predicted - self.overlap.both)
-
-    @property
-    def false_negatives(self) -> int:
-        """Foreground pixels that were predicted as background."""
-        return int(self.overlap.truth - self.overlap.both)
-
-    @property
-    def empty(self) -> bool:
-        """True if nothing in the image is truly foreground."""
-        return not self.overlap.truth
-
-
-class Look(NamedTuple):
-    """An image to look at: the picture, what is true, what was predicted, and how probable each class was."""
-
-    image: UInt8[np.ndarray, "height width channels"]
-    truth: UInt8[np.ndarray, "height width"]
-    prediction: UInt8[np.ndarray, "height width"]
-    probabilities: Float32[np.ndarray, "height width outputs"]
+from jaxseg.scores.titles import TITLES, Row, row, shown, table_lines
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model scores on a split.
+    """What a model scores on a split. `print` and a notebook show it as a table.
 
     Attributes:
         model: the name it was given by.
@@ -164,12 +105,42 @@ class Evaluation:
         """The images with true foreground, the worst IoU first."""
         return tuple(sorted((image for image in self.images if not image.empty), key=lambda image: image.iou))
 
+    @property
+    def heading(self) -> str:
+        """What was scored, on what, how."""
+        where = "at their original size" if self.at == "original" else "at the network's size"
+        rule = f"threshold {self.threshold:.4g}" if len(self.names) == 2 else "the most probable class"
+        unread = f", {len(self.unreadable)} more can't be read" if self.unreadable else ""
+        return f"{len(self.images)} images of the {self.split} split{unread}, {where}; {rule}"
+
+    @property
+    def rows(self) -> list[Row]:
+        """The scores that say something, as a table shows them: means over classes need several."""
+        found = {name: score for name, score in self.scores.items() if name in TITLES}
+        if len(self.names) == 2:
+            found = {name: score for name, score in found.items() if not name.startswith("class_")}
+        further = {"average_precision": self.average_precision, "calibration_error": self.calibration.error}
+        return [row(name, score) for name, score in (found | further | self.ap).items()]
+
     def look(self, image: ImageScore) -> Look:
-        """The picture, its truth and its prediction, computed again."""
+        """The picture, its truth and its prediction, computed again; a notebook shows its errors."""
         frame = self.samples.image(image.position)
         seen: View = view(self.samples, image.position, self.at, self.predictor.probabilities(frame[None])[0])
         prediction = decide(seen.probabilities, self.threshold)
         return Look(photograph(self.samples, image.position, self.at), seen.truth, prediction, seen.probabilities)
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self.heading}; IoU {shown(self.scores['iou'].value)})"
+
+    def __str__(self) -> str:
+        warnings = (f"warning: {text}" for text in self.warnings)
+        return "\n".join([self.heading, *table_lines(self.rows), *warnings])
+
+    def _repr_html_(self) -> str:
+        notice = [page.notice("Look at this first", self.warnings)] if self.warnings else []
+        rows = [row[1:] for row in self.rows]
+        table = page.table(["", "score", "95 % interval"], rows)
+        return page.inline(*notice, page.paragraph(self.heading), table)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON holds it; what is not a number is null."""

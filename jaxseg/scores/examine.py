@@ -10,7 +10,6 @@ from jaxtyping import Float32, UInt8
 
 from jaxseg.data.geometry import Placement, place, restored
 from jaxseg.data.images import decided, read_image
-from jaxseg.data.layout import image_path
 from jaxseg.data.loader import eval_batches
 from jaxseg.data.masks import draw_mask
 from jaxseg.data.samples import Samples
@@ -47,9 +46,8 @@ def view(samples: Samples, position: int, at: At, probabilities: Float32[np.ndar
 
 def photograph(samples: Samples, position: int, at: At) -> UInt8[np.ndarray, "height width channels"]:
     """The picture that a view is of."""
-    path = image_path(samples.files.images, samples.index.file_name(position))
     placement, decoder = scored_placement(samples, position, at), decided(samples.data.decoder)
-    return read_image(path, placement=placement, channels=samples.data.channels, decoder=decoder)
+    return read_image(samples.path(position), placement=placement, channels=samples.data.channels, decoder=decoder)
 
 
 def examine(

@@ -4,19 +4,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
 from jaxseg import page
 from jaxseg.metrics import per_class, share
 from jaxseg.page import Html
-from jaxseg.pictures import ERRORS, as_rgb, error_map
+from jaxseg.pictures import ERRORS
 from jaxseg.scores import curves
 from jaxseg.scores.boundary import DILATION
 from jaxseg.scores.calibration import BINS
-from jaxseg.scores.evaluation import Evaluation, ImageScore
+from jaxseg.scores.evaluation import Evaluation
+from jaxseg.scores.image_score import ImageScore
 from jaxseg.scores.objects import AREAS, SIZES
-from jaxseg.scores.summary import AP_TITLES, TITLES, between, heading, shown, titles
+from jaxseg.scores.titles import TITLES, between, shown
 
 WORST, MEDIAN, BEST, ALARMS = 6, 4, 4, 4
 PANEL = 460  # pixels, the longer side of a picture in the gallery
@@ -32,12 +31,14 @@ MEANING = {
     "image_dice": "each image with true foreground counts the same",
     "class_iou": "each class that is there counts the same, background left out",
     "class_dice": "each class that is there counts the same, background left out",
+    "average_precision": "pixels by their probability of foreground: the area under precision by recall",
+    "calibration_error": "how far the stated probability is from how often it came true, on average",
 }
 
 
-def write_report(path: Path, evaluation: Evaluation) -> None:
+def write_report(path: Path | str, evaluation: Evaluation) -> None:
     """The page: warnings, scores with intervals, curves, confusion, object sizes, and a gallery from worst to best."""
-    subtitle = f"{heading(evaluation)}. Model: {evaluation.model}. Annotations: {evaluation.samples.files.json}"
+    subtitle = f"{evaluation.heading}. Model: {evaluation.model}. Annotations: {evaluation.samples.files.json}"
     page.write_page(path, f"Evaluation of {Path(evaluation.model).name}", subtitle, *blocks(evaluation))
 
 
@@ -85,17 +86,10 @@ def tiles(evaluation: Evaluation) -> Html:
 
 
 def score_tables(evaluation: Evaluation) -> Iterator[Html]:
-    scores = evaluation.scores
     rows = [
-        [page.noted(title, MEANING[name]), shown(scores[name].value), between(scores[name])]
-        for name, title in titles(evaluation).items()
+        [page.noted(title, MEANING.get(name, "connected parts as objects")), score, interval]
+        for name, title, score, interval in evaluation.rows
     ]
-    area = "pixels by their probability of foreground: the area under precision by recall"
-    rows.append([page.noted("average precision, pixels", area), shown(evaluation.average_precision), ""])
-    stated = "how far the stated probability is from how often it came true, on average"
-    rows.append([page.noted("calibration error", stated), shown(evaluation.calibration.error), ""])
-    parts = "connected parts as objects"
-    rows += [[page.noted(AP_TITLES[name], parts), shown(value), ""] for name, value in evaluation.ap.items()]
     yield page.table(["score", "value", "95 % interval"], rows)
     empty, alarms = evaluation.empty_images
     if empty:
@@ -173,7 +167,7 @@ def gallery(evaluation: Evaluation, images: Sequence[ImageScore], otherwise: str
         return
     kinds = [kind for kind in ERRORS if kind != "wrong class" or len(evaluation.names) > 2]
     yield page.legend([(kind, ERRORS[kind]) for kind in kinds])
-    yield page.pairs([page.photograph(errors_beside(evaluation, i), caption(i)) for i in images])
+    yield page.pairs([page.photograph(evaluation.look(i).errors_beside(PANEL), caption(i)) for i in images])
 
 
 def caption(image: ImageScore) -> str:
@@ -183,21 +177,6 @@ def caption(image: ImageScore) -> str:
     return (
         f"{'No true foreground' if image.empty else f'IoU {shown(image.iou)}'} · {wrong}, {missed} · {image.file_name}"
     )
-
-
-def errors_beside(evaluation: Evaluation, image: ImageScore) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture, and its errors, at a size to look at."""
-    seen = evaluation.look(image)
-    height, width = seen.truth.shape
-    scale = PANEL / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = np.asarray(Image.fromarray(as_rgb(seen.image)).resize(size, Image.Resampling.LANCZOS))
-    truth, prediction = (
-        np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-        for mask in (seen.truth, seen.prediction)
-    )
-    gap = np.full((size[1], 8, 3), 255, np.uint8)
-    return np.concatenate([picture, gap, error_map(picture, truth, prediction)], axis=1)
 
 
 def method(evaluation: Evaluation) -> Iterator[str]:

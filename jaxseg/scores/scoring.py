@@ -8,8 +8,9 @@ from jaxseg.errors import InputError
 from jaxseg.metrics import foreground, share
 from jaxseg.predictor import Predictor
 from jaxseg.progress import progress_bar
-from jaxseg.scores.evaluation import Evaluation, ImageScore
+from jaxseg.scores.evaluation import Evaluation
 from jaxseg.scores.examine import At, View, examine
+from jaxseg.scores.image_score import ImageScore
 from jaxseg.scores.instances import Instance, mask_ap, predicted_instances, true_instances
 from jaxseg.scores.judge import Tally, judge
 from jaxseg.scores.objects import drawn_objects

@@ -1,70 +1,17 @@
 """An evaluation as lines for the terminal."""
 
-import math
 from collections.abc import Iterator
 
 from jaxseg.metrics import per_class
 from jaxseg.scores.evaluation import Evaluation
 from jaxseg.scores.objects import SIZES
-from jaxseg.scores.scoreboard import Interval
-
-TITLES = {
-    "iou": "IoU of the foreground",
-    "dice": "Dice",
-    "precision": "precision",
-    "recall": "recall",
-    "boundary_iou": "boundary IoU",
-    "pixel_accuracy": "pixel accuracy",
-    "image_iou": "IoU, mean over images",
-    "image_dice": "Dice, mean over images",
-    "class_iou": "IoU, mean over classes",
-    "class_dice": "Dice, mean over classes",
-}
-AP_TITLES = {
-    "ap": "mask AP, IoU 0.50:0.95",
-    "ap_50": "mask AP at IoU 0.50",
-    "ap_75": "mask AP at IoU 0.75",
-    "ap_small": "mask AP, small objects",
-    "ap_medium": "mask AP, medium objects",
-    "ap_large": "mask AP, large objects",
-}
-
-
-def shown(score: float) -> str:
-    """Three digits; a dash for what was not there to score."""
-    return "–" if math.isnan(score) else f"{score:.3f}"
-
-
-def between(score: Interval) -> str:
-    """The 95 % interval."""
-    return "" if math.isnan(score.low) else f"{score.low:.3f} to {score.high:.3f}"
-
-
-def titles(evaluation: Evaluation) -> dict[str, str]:
-    """The scores that say something, with their titles: means over classes need several."""
-    several = len(evaluation.names) > 2
-    return {name: title for name, title in TITLES.items() if several or not name.startswith("class_")}
-
-
-def heading(evaluation: Evaluation) -> str:
-    """What was scored, on what, how."""
-    where = "at their original size" if evaluation.at == "original" else "at the network's size"
-    rule = f"threshold {evaluation.threshold:.4g}" if len(evaluation.names) == 2 else "the most probable class"
-    unread = f", {len(evaluation.unreadable)} more can't be read" if evaluation.unreadable else ""
-    return f"{len(evaluation.images)} images of the {evaluation.split} split{unread}, {where}; {rule}"
+from jaxseg.scores.titles import shown, table_lines
 
 
 def lines(evaluation: Evaluation) -> Iterator[str]:
     """The heading, the scores with their intervals, classes, object sizes, thresholds, warnings."""
-    scores = evaluation.scores
-    yield heading(evaluation)
-    yield f"{'':26s}{'score':>9s}   95 % interval"
-    for name, title in titles(evaluation).items():
-        yield f"{title:26s}{shown(scores[name].value):>9s}   {between(scores[name])}".rstrip()
-    yield f"{'average precision, pixels':26s}{shown(evaluation.average_precision):>9s}"
-    yield f"{'calibration error':26s}{shown(evaluation.calibration.error):>9s}"
-    for name, value in evaluation.ap.items():
-        yield f"{AP_TITLES[name]:26s}{shown(value):>9s}"
+    yield evaluation.heading
+    yield from table_lines(evaluation.rows)
     if len(evaluation.names) > 2:
         yield from class_lines(evaluation)
     yield from object_lines(evaluation)
@@ -111,7 +58,7 @@ def threshold_lines(evaluation: Evaluation) -> Iterator[str]:
     elif best.threshold != evaluation.threshold:
         yield (
             f"The best threshold on this split is {best.threshold:.4g}: IoU {best.iou:.3f}, "
-            f"{best.iou - float(evaluation.foreground.iou):+.3f}. --set-threshold keeps it in the model."
+            f"{best.iou - float(evaluation.foreground.iou):+.3f}."
         )
     else:
         yield f"The threshold {best.threshold:.4g} is the best on this split."

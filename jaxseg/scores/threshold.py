@@ -1,8 +1,10 @@
-"""The threshold that belongs to a model: chosen on the validation split, by its best weights."""
+"""The threshold that belongs to a model: chosen on the validation split, by its best weights, and kept beside them."""
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,10 +13,13 @@ from jaxtyping import Int64
 from jaxseg.arrays import VOID
 from jaxseg.config import Config
 from jaxseg.data.samples import Samples
+from jaxseg.description import check_threshold
+from jaxseg.errors import InputError
 from jaxseg.loop import Shown
 from jaxseg.metrics import decide
 from jaxseg.predictor import Predictor, network_probabilities
 from jaxseg.progress import progress_bar
+from jaxseg.run import RunFolder, write_json
 from jaxseg.scores.examine import View, examine, photograph
 from jaxseg.scores.levels import LEVELS, count_levels, made_finite
 from jaxseg.scores.sweep import best_threshold, sweep
@@ -84,3 +89,30 @@ def judged(levels: Int64[np.ndarray, "2 levels"]) -> tuple[float, str]:
         f"Threshold {best.threshold:.4g}, the best on the validation split: IoU {best.iou:.3f} there, "
         f"{usual:.3f} at {USUAL}."
     )
+
+
+def threshold_file(model: Path) -> Path:
+    """The model.json that keeps the threshold.
+
+    Raises:
+        InputError: for models without a threshold, or without a file to keep it.
+    """
+    file = RunFolder(model).model
+    if not file.is_file():
+        raise InputError(f"a threshold is kept in a folder with a model.json; {model} has none.")
+    if json.loads(file.read_text()).get("mode") != "binary":
+        raise InputError("a model of several classes takes the most probable, and has no threshold.")
+    return file
+
+
+def set_threshold(model: Path | str, threshold: float) -> None:
+    """Write the threshold to the model.json of a run, or of a converted folder, leaving the rest as it is.
+
+    `jaxseg.load` takes it from there from now on.
+
+    Raises:
+        InputError: for models without a threshold, or without a file to keep it, or if it is no probability.
+    """
+    file = threshold_file(Path(model))
+    check_threshold(threshold)
+    write_json(file, {**json.loads(file.read_text()), "threshold": float(threshold)})
