@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,10 +111,9 @@ def check_arguments(a: EvaluateArguments) -> None:
             flags = ", ".join(f"--data.{name}" for name in changed)
             raise InputError(f"{flags}: the model sees images as in its training; leave that out.")
     for path in filter(None, (a.json, a.out and a.out / "report.html")):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{path} can't be written: {error.strerror}: {error.filename}.") from None
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise InputError(f"{path} can't be written: {there} is no folder to write to.")
         if path.is_dir():
             raise InputError(f"{path} is a folder; expected the name of a file to write.")
 
