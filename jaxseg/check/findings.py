@@ -81,8 +81,8 @@ class Findings:
         return sorted(self._of.values(), key=lambda finding: SEVERITIES.index(finding.kind.severity))
 
     def count(self, severity: Severity) -> int:
-        """How many findings are of this severity."""
-        return sum(finding.kind.severity == severity for finding in self._of.values())
+        """How many kinds of findings are of this severity, in whatever splits."""
+        return len({finding.kind.code for finding in self._of.values() if finding.kind.severity == severity})
 
 
 def plain(text: str, room: int = DETAIL) -> str:
