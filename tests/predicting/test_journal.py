@@ -66,7 +66,10 @@ def test_outputs_of_another_name_or_another_file_are_not_its_own(tmp_path: Path)
     assert left(tmp_path, item("a.jpg"), item("a.png", stem="other"), item("b.png")) == []
 
 
-@pytest.mark.parametrize("rest", [b'{"file": "d', b"\0\0\0\n" + b'{"file": "d"}\n', b'{"file": "d.png"}\n', b"[]\n"])
+WHOLE = json.dumps(record(item("d.png"))).encode() + b"\n"
+
+
+@pytest.mark.parametrize("rest", [b'{"file": "d', b"\0\0\0\n" + WHOLE, b'{"file": "d.png"}\n', b"[]\n"])
 def test_a_broken_end_is_cut_off_and_the_rest_stays(rest: bytes, tmp_path: Path) -> None:
     items = filled(tmp_path, item("a.png"), item("b.png"))
     whole = (tmp_path / NAME).read_bytes()
@@ -122,11 +125,11 @@ def instances(folder: Path, *names: str) -> Path:
 
 
 def test_a_whole_name_counts_before_its_last_part_and_no_two_files_have_one_id(tmp_path: Path) -> None:
-    path = instances(tmp_path, "a.jpg", "x/b.jpg", "y/b.jpg", "z/c.jpg", "p/d.jpg", "d.jpg")
-    names = ["a.jpg", "s/a.jpg", "b.jpg", "y/b.jpg", "w/c.jpg", "p/d.jpg", "u/e.jpg"]
+    path = instances(tmp_path, "a.jpg", "x/b.jpg", "y/b.jpg", "z/c.jpg", "p/d.jpg", "d.jpg", "x/f.jpg", "y/f.jpg")
+    names = ["a.jpg", "s/a.jpg", "b.jpg", "y/b.jpg", "w/c.jpg", "p/d.jpg", "u/e.jpg", "f.jpg"]
     found = ids_of(path, [*map(item, names), item("a.mp4")], ("background", "cat", "dog"))
     assert found.images == {"a.jpg": 10, "y/b.jpg": 30, "w/c.jpg": 40, "p/d.jpg": 50}
-    assert found.unknown == 3
+    assert found.unknown == 4
     assert (found.categories, found.named) == ({1: 3, 2: 9}, True)
     found = ids_of(path, [item("s/a.jpg"), item("t/a.jpg")], ("background", "cat", "fox"))
     assert (found.images, found.categories, found.named) == ({}, {1: 1, 2: 2}, False)
@@ -152,6 +155,18 @@ def test_results_are_of_the_pictures_given_that_have_an_id(tmp_path: Path) -> No
     content = json.loads((tmp_path / "images.json").read_text())
     assert content["images"] == [{"id": 10, "file_name": "a.png", "height": 1, "width": 2}]
     assert content["categories"] == [{"id": 9, "name": "dog"}]
+
+
+def test_what_was_said_of_a_changed_file_is_in_no_results(tmp_path: Path) -> None:
+    """It may turn out that it can't be read any more."""
+    filled(tmp_path, item("a.png"), item("b.png"))
+    with Journal(tmp_path, SETTINGS, resume=True) as journal:
+        now = [item("a.png", stamp=(9, 9)), item("b.png")]
+        assert [one.name for one in journal.left(now, nothing)] == ["a.png"]
+        ids = ids_of(instances(tmp_path, "a.png", "b.png"), now, ("background", "dog"))
+        write_results(tmp_path, journal, now, ids, ("background", "dog"))
+    content = json.loads((tmp_path / "images.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["b.png"]
 
 
 def test_stamps_tell_a_changed_file(tmp_path: Path) -> None:
