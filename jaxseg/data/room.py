@@ -44,7 +44,7 @@ def disk_left(folder: Path) -> int:
 def told(size: int | float) -> str:
     """A number of bytes for the reader."""
     for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
+        if size < 999.5:  # 999.9 in three digits would be 1e+03
             return f"{size:.3g} {unit}" if unit != "bytes" else f"{size:.0f} bytes"
         size /= 1000
     return f"{size:,.1f} GB"

@@ -301,6 +301,15 @@ def test_an_id_of_several_annotations_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_annotations_without_an_id_do_not_share_one(tmp_path: Path) -> None:
+    index = index_of(tmp_path, [image(1)], [{**annotation(1, 1, 1, [GOOD]), "id": None} for _ in range(7)])
+    (told,) = index.warnings()
+    assert told.endswith(
+        ": 7 annotations without a whole number as 'id': drawn, and told as id -1; first places 0, 1, 2, 3, 4"
+    )
+    assert not len(index.twice)
+
+
 @pytest.mark.parametrize(
     ("said", "crowd", "odd"),
     [

@@ -346,5 +346,19 @@ def test_disk_is_that_of_a_folder_to_come(tmp_path: Path) -> None:
 
 
 def test_bytes_for_the_reader() -> None:
-    said = [told(size) for size in (0, 999, 1000, 20_280, 2_345_678, 2_188_000_000, 23_600_000_000_000)]
-    assert said == ["0 bytes", "999 bytes", "1 kB", "20.3 kB", "2.35 MB", "2.2 GB", "23,600.0 GB"]
+    said = [
+        told(size)
+        for size in (0, 999, 1000, 20_280, 999_400, 999_999, 999_999_999, 2_345_678, 2_188_000_000, 23_600_000_000_000)
+    ]
+    assert said == [
+        "0 bytes",
+        "999 bytes",
+        "1 kB",
+        "20.3 kB",
+        "999 kB",
+        "1 MB",
+        "1.0 GB",
+        "2.35 MB",
+        "2.2 GB",
+        "23,600.0 GB",
+    ]
