@@ -127,7 +127,8 @@ def keep(index: CocoIndex, stamp: Stamp) -> CocoIndex:
         remove_drafts(file)
     except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
         return replace(index, unkept=str(error))
-    return opened(index.path, stamp) or replace(index, unkept=f"{file} was changed at once by another process")
+    kept = opened(index.path, stamp)  # which is false where it holds no image
+    return replace(index, unkept=f"{file} was changed at once by another process") if kept is None else kept
 
 
 def remove_drafts(file: Path) -> None:

@@ -247,6 +247,12 @@ def test_large_arrays_are_looked_at_when_used(
         list(read_index(path).annotations(1))
 
 
+def test_an_index_without_images_is_kept_too(tmp_path: Path) -> None:
+    index = read_index(write_coco(tmp_path / "x.json", [], []))
+    assert index.kept
+    assert not index.warnings()
+
+
 # Without room.
 
 

@@ -188,7 +188,9 @@ def check_file(seed: int, folder: Path, counts: collections.Counter[str]) -> Non
         counts["refusals without the file's name"] += str(path) not in str(error)
         return
     counts["image entries refused"] += index.bad_images.number
-    counts["sound to the doctor, but refused"] += report.sound and index.bad_images.number > 0
+    counts["category entries refused"] += index.bad_categories.number
+    refused = index.bad_images.number + index.bad_categories.number > 0
+    counts["sound to the doctor, but refused"] += report.sound and refused
     counts["annotations of no image"] += len(index.orphans)
     counts["annotations with a part refused"] += len(index.bad_annotations())
     counts["annotations without segmentation"] += len(index.empty_annotations())
@@ -200,6 +202,7 @@ def check_file(seed: int, folder: Path, counts: collections.Counter[str]) -> Non
 
 def check_parts(index: CocoIndex, said: dict[str, Any]) -> None:
     assert len(index) + index.bad_images.number == len(said["images"])
+    assert len(index.categories) + index.bad_categories.number == len(said["categories"])
     left = {id_: [] for id_ in index.image_id.tolist()}
     for entry in said["annotations"]:
         left.get(whole_id(entry.get("image_id")), []).append(entry)  # pyright: ignore

@@ -4,15 +4,16 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from coco_files import write_root
 
 from jaxseg.data.coco import DataError
-from jaxseg.data.loader import Loaded, eval_batches, steps_per_epoch, train_batches
+from jaxseg.data.loader import Epochs, Loaded, eval_batches, steps_per_epoch, train_batches
 from jaxseg.data.samples import Data, Samples, open_split
+from jaxseg.data.sampling import Sampling
 
 SMALL: dict[str, Any] = {"height": 16, "width": 24, "classes": None}
 IMAGES = 13
@@ -184,3 +185,21 @@ def test_faults_are_told_in_evaluation_too(root: Path) -> None:
     assert list(first.faults) == [16]
     assert first.batch.weight.tolist() == [1, 1, 0, 1]
     assert second.faults == {}
+
+
+def test_an_epoch_is_drawn_once_and_few_are_kept() -> None:
+    """Also where threads go to and fro over the border of two."""
+    asked: list[int] = []
+
+    class Counted:
+        def epoch(self, _seed: int, epoch: int, length: int) -> np.ndarray:
+            asked.append(epoch)
+            return np.arange(length) + 100 * epoch
+
+    epochs = Epochs(cast(Sampling, Counted()), 0, 3, 2)
+    given = [epochs(step, step % 2).tolist() for step in (0, 1, 2, 1, 3, 4, 3, 5)]
+    assert given == [[100 * (step // 2) + 3 * (step % 2) + n for n in range(3)] for step in (0, 1, 2, 1, 3, 4, 3, 5)]
+    assert asked == [0, 1, 2]
+    for step in range(6, 40):
+        epochs(step, step % 2)
+        assert len(epochs.drawn) <= 3
