@@ -171,6 +171,15 @@ def test_a_run_over_every_fault_ends_well(tmp_path: Path) -> None:
             np.testing.assert_array_equal(left, right)
 
 
+def test_annotations_of_no_image_count_among_those_that_draw_nothing(tmp_path: Path) -> None:
+    data = DataSet(tmp_path)
+    for number, entry in enumerate(data.content["train"]["annotations"]):
+        entry["image_id"] += 1000 if number else 0
+        entry["category_id"] = 77
+    empty = next(f for f in examined(data.write()).findings if f.kind.code == "no-masks")
+    assert empty.first == [("instances_train.json", "13 annotations")]
+
+
 def test_a_missing_file_is_told_by_its_name_in_the_file(tmp_path: Path) -> None:
     """So that it is seen how it differs from what is there."""
     data = DataSet(tmp_path)

@@ -3,8 +3,9 @@
 import dataclasses
 import itertools
 import json
+import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,15 +192,27 @@ def test_an_epoch_is_drawn_once_and_few_are_kept() -> None:
     """Also where threads go to and fro over the border of two."""
     asked: list[int] = []
 
-    class Counted:
-        def epoch(self, _seed: int, epoch: int, length: int) -> np.ndarray:
+    class Counted(Sampling):
+        def epoch(self, seed: int, epoch: int, length: int) -> np.ndarray:
             asked.append(epoch)
-            return np.arange(length) + 100 * epoch
+            return np.arange(length) + 100 * epoch + seed
 
-    epochs = Epochs(cast(Sampling, Counted()), 0, 3, 2)
+    epochs = Epochs(Counted(np.arange(6), np.ones(6), np.arange(0), None), 0, 3, 2)
     given = [epochs(step, step % 2).tolist() for step in (0, 1, 2, 1, 3, 4, 3, 5)]
     assert given == [[100 * (step // 2) + 3 * (step % 2) + n for n in range(3)] for step in (0, 1, 2, 1, 3, 4, 3, 5)]
     assert asked == [0, 1, 2]
     for step in range(6, 40):
         epochs(step, step % 2)
         assert len(epochs.drawn) <= 3
+
+
+def test_a_batch_waits_for_all_its_parts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at, calls = Samples.at, itertools.count()
+
+    def slow(self: Samples, position: int) -> Any:
+        time.sleep(0.02 * next(calls))  # no part is as quick as the first sample
+        return at(self, position)
+
+    expected = take(opened(root), 1, batch_size=8)
+    monkeypatch.setattr(Samples, "at", slow)
+    assert_same(take(opened(root), 1, batch_size=8), expected)
