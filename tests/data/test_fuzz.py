@@ -274,6 +274,7 @@ def fuzz(folder: Path, first: int, count: int) -> dict[str, Any]:
     return json.loads(run.stdout.splitlines()[-1])
 
 
+@pytest.mark.timeout(3600)  # the long form
 def test_nothing_kills_the_process(tmp_path: Path, long: bool) -> None:
     """The long form: 100,000 annotations."""
     files = 2000 if long else 50
