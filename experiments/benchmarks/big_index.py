@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--annotations", type=int, default=ANNOTATIONS)
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("big_index.json"))
+    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "big_index.json")
     parser.add_argument("--child", choices=MEASURED, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
