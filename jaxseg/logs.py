@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxseg.errors import InputError
-from jaxseg.progress import progress_bar as progress_bar
 from jaxseg.run import RunFolder, read_lines, write_whole
 
 

@@ -19,7 +19,6 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxseg.errors import InputError
-from jaxseg.logs import progress_bar
 from jaxseg.predicting.inference import LARGE, Setting, Subject, prepared, through
 from jaxseg.predicting.inputs import FOLDERS, Item, find_items
 from jaxseg.predicting.journal import Ids, Journal, ids_of, numbered, write_results
@@ -29,6 +28,7 @@ from jaxseg.predicting.tiles import Tile
 from jaxseg.predicting.tta import NO_TTA, Tta
 from jaxseg.predicting.video import predict_video
 from jaxseg.predictor import Predictor
+from jaxseg.progress import progress_bar
 from jaxseg.run import remove_unfinished
 
 NAMING = {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ}
