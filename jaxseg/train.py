@@ -101,7 +101,7 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
                 progress = after_epoch(progress, int(state.step), validation.mean_loss)
                 report(log, int(state.step), epoch, training, validation, clock, train.table.names)
                 watch_collapse(training, validation, finished(config, progress))
-                checkpoints.save(int(state.step), state, progress, validation.mean_loss)
+                checkpoints.save(int(state.step), state, progress)
                 if pictured:
                     outcome.show(folder, log, int(state.step), shown)
         checkpoints.wait()
@@ -182,14 +182,13 @@ def start(
     config: Config, compiled: Compiled, checkpoints: Checkpoints, initial: Initial | None
 ) -> tuple[TrainState, Progress]:
     """A new state, with the initial weights if any; or the latest checkpoint's."""
-    step = checkpoints.latest_step()
-    if step is None:
-        state = compiled.create(jax.random.key(config.seed))
-        if initial is not None:
-            print("\n".join(initial.notes))
-            state = started_from(state, initial, config.optimizer.build(), compiled.layout)
-        return state, Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0)
-    return checkpoints.restore(step, abstract_state(compiled))
+    if saved := checkpoints.newest(abstract_state(compiled)):
+        return saved
+    state = compiled.create(jax.random.key(config.seed))
+    if initial is not None:
+        print("\n".join(initial.notes))
+        state = started_from(state, initial, config.optimizer.build(), compiled.layout)
+    return state, Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0, running={})
 
 
 def abstract_state(compiled: Compiled) -> TrainState:
@@ -210,10 +209,10 @@ def after_epoch(progress: Progress, step: int, val_loss: float) -> Progress:
     While no loss was finite the newest step is the best: it is the only one whose checkpoint is sure to be kept.
     """
     if val_loss <= progress.best_loss and math.isfinite(val_loss):
-        return Progress(progress.epoch + 1, step, val_loss, 0)
+        return Progress(progress.epoch + 1, step, val_loss, 0, running={})
     since = progress.epochs_since_best + 1 if progress.best_step else 0
     best_step = progress.best_step if math.isfinite(progress.best_loss) else step
-    return Progress(progress.epoch + 1, best_step, progress.best_loss, since)
+    return Progress(progress.epoch + 1, best_step, progress.best_loss, since, running={})
 
 
 def validate(

@@ -264,7 +264,7 @@ def test_an_unreadable_image_is_left_out_and_listed(
 
 def test_early_stopping_waits_for_patience() -> None:
     config = jaxseg.Config(epochs=99, patience=2)
-    progress = Progress(epoch=0, best_step=0, best_loss=float("inf"), epochs_since_best=0)
+    progress = Progress(epoch=0, best_step=0, best_loss=float("inf"), epochs_since_best=0, running={})
     for step, loss in enumerate([1.0, 0.5, 0.6, float("nan")], start=1):
         assert not finished(config, progress)
         progress = after_epoch(progress, step, loss)
@@ -274,7 +274,7 @@ def test_early_stopping_waits_for_patience() -> None:
 
 
 def test_a_first_epoch_of_nan_does_not_stay_the_best() -> None:
-    progress = Progress(epoch=0, best_step=0, best_loss=float("inf"), epochs_since_best=0)
+    progress = Progress(epoch=0, best_step=0, best_loss=float("inf"), epochs_since_best=0, running={})
     progress = after_epoch(progress, 1, float("nan"))
     assert progress.best_step == 1
     assert after_epoch(progress, 2, 0.7).best_step == 2

@@ -13,7 +13,7 @@ import pytest
 from trained import random_images, random_model, tiny_run
 
 import jaxseg
-from jaxseg.checkpoint import Checkpoints, Progress
+from jaxseg.checkpoint import Checkpoints, Progress, saved_steps
 from jaxseg.pth import read_pth
 from jaxseg.run import RunFolder, write_json
 from jaxseg.step import TrainState
@@ -59,7 +59,7 @@ def test_it_computes(run: RunFolder) -> None:
 
 
 def test_a_step_is_chosen_by_number_and_an_unknown_one_is_told(run: RunFolder) -> None:
-    step = Checkpoints(run.checkpoints).latest_step()
+    step = saved_steps(run.checkpoints)[-1]
     latest, chosen = (read_weights(run.path, checkpoint=which) for which in ("latest", step))
     np.testing.assert_array_equal(chosen.leaves["enc1/0/kernel"], latest.leaves["enc1/0/kernel"])
     with pytest.raises(jaxseg.InputError, match=rf"no checkpoint of step 77; it has .*{step}"):
@@ -72,10 +72,12 @@ def test_the_best_need_not_be_the_latest_and_needs_no_statistics(tmp_path: Path)
     write_json(folder.model, model.description)
     params = model.variables["params"]
     with Checkpoints(folder.checkpoints) as checkpoints:
-        for step, loss in ((3, 0.1), (6, 0.2), (9, 0.3)):
+        for step in (3, 6, 9):
             weights = jax.tree.map(lambda leaf, step=step: leaf + step, params)
             state = TrainState(jnp.asarray(step, jnp.int32), weights, {}, {"moment": weights})
-            checkpoints.save(step, state, Progress(step // 3, best_step=3, best_loss=0.1, epochs_since_best=0), loss)
+            checkpoints.save(
+                step, state, Progress(step // 3, best_step=3, best_loss=0.1, epochs_since_best=0, running={})
+            )
         checkpoints.wait()
     for checkpoint, step in (("best", 3), ("latest", 9), (3, 3)):
         found = read_weights(tmp_path, checkpoint=checkpoint)
