@@ -13,6 +13,7 @@ import tyro
 
 from jaxseg.checkpoint import Which
 from jaxseg.collapse import shared_images
+from jaxseg.compile_cache import keep_compiled
 from jaxseg.config import from_json
 from jaxseg.data.classes import ClassTable, UnknownCategory, choose_classes
 from jaxseg.data.coco import DataError
@@ -71,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     with told_plainly():
         a = parse(argv)
         check_arguments(a)
+        keep_compiled()
         evaluation = score_model(
             a.model, a.data, a.split, checkpoint=a.checkpoint, at=a.at, threshold=a.threshold,
             batch_size=a.batch_size, ap=a.ap,

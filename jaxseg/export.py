@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from jaxseg.agreement import Agreement, Run, agreement_table, compare, enlarged, reference
 from jaxseg.checkpoint import Which
+from jaxseg.compile_cache import keep_compiled
 from jaxseg.config import from_json
 from jaxseg.data.samples import Data, open_split
 from jaxseg.errors import InputError, told_plainly
@@ -55,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     """The command."""
     arguments = tyro.cli(ExportArguments, args=argv, prog="python -m jaxseg.export")
     with told_plainly():
+        keep_compiled()
         export_model(**dataclasses.asdict(arguments))
 
 

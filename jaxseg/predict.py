@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from jaxseg.compile_cache import keep_compiled
 from jaxseg.description import in_short
 from jaxseg.errors import InputError, told_plainly
 from jaxseg.predicting.bulk import Done, predict_files
@@ -71,6 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     """The command; exit status 1 if a file could not be read."""
     with told_plainly():
         arguments = tyro.cli(PredictArguments, prog="python -m jaxseg.predict", args=argv)
+        keep_compiled()
         try:
             done = run(arguments)
         except KeyboardInterrupt:

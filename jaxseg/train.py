@@ -12,6 +12,7 @@ import jax
 
 from jaxseg import outcome
 from jaxseg.checkpoint import Checkpoints, Progress
+from jaxseg.compile_cache import keep_compiled
 from jaxseg.config import MAY_CHANGE, Arguments, Config, differences, from_json, parse, to_json
 from jaxseg.data.kept import check_room
 from jaxseg.data.loader import eval_batches, steps_per_epoch, train_batches
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     with told_plainly():
         arguments = parse(TrainArguments, "python -m jaxseg.train", argv)
         assert arguments.config is not None
+        keep_compiled()
         fit(arguments.settings, arguments.workdir or Path("runs") / arguments.config.stem, arguments.init)
 
 

@@ -12,7 +12,7 @@ ORDER = (
     ("models.unet",),
     ("models.table", "onnx_graph"),
     ("data.segmentations", "data.stream", "data.mapped", "data.caches", "data.geometry"),
-    ("data.rows",),
+    ("data.rows", "compile_cache"),
     ("data.index",),
     ("data.coco",),
     ("torch_source",),
