@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxseg import convert, doctor, evaluate, export, predict, train, visualize
     from jaxseg.arrays import VOID, Batch
+    from jaxseg.cadence import Checkpointing
     from jaxseg.config import Config, load_config
     from jaxseg.data.loader import eval_batches, train_batches
     from jaxseg.data.samples import Data, Samples, open_split
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Adam": "jaxseg.optim",
     "Batch": "jaxseg.arrays",
+    "Checkpointing": "jaxseg.cadence",
     "Config": "jaxseg.config",
     "CrossEntropy": "jaxseg.losses",
     "Data": "jaxseg.data.samples",

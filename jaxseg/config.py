@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from jaxseg.cadence import Checkpointing
 from jaxseg.data.samples import Data
 from jaxseg.errors import InputError
 from jaxseg.logs import Logs
@@ -35,6 +36,7 @@ class Config:
         seed: of the initial weights and the order of the images.
         patience: stop after so many epochs without a lower validation loss; None: never.
         logs: what is logged, and where.
+        checkpointing: when checkpoints are saved.
     """
 
     data: Data = field(default_factory=Data)
@@ -46,12 +48,13 @@ class Config:
     seed: int = 0
     patience: int | None = None
     logs: Logs = field(default_factory=Logs)
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
 
 
-CLASSES: tuple[type, ...] = (Config, Data, UNet, CrossEntropy, Adam, Logs)
+CLASSES: tuple[type, ...] = (Config, Data, UNet, CrossEntropy, Adam, Logs, Checkpointing)
 """What `from_json` builds: these and nothing else."""
 
-MAY_CHANGE = ("epochs", "logs", "data.threads", "data.workers", "data.cache", "data.cache_folder")
+MAY_CHANGE = ("epochs", "logs", "checkpointing", "data.threads", "data.workers", "data.cache", "data.cache_folder")
 """Settings that may differ when a run goes on; they change no number of it."""
 
 

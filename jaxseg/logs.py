@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxseg.board import Board, event_files
 from jaxseg.errors import InputError
-from jaxseg.run import RunFolder, read_lines, write_whole
+from jaxseg.run import RunFolder, write_whole
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,17 @@ class Logs:
 class RunLog:
     """Writes what a run says; it goes on where the run goes on."""
 
-    def __init__(self, folder: RunFolder, settings: Logs, *, step: int, config: dict[str, Any]) -> None:
-        """Records past `step` are taken out: the steps after it are done again."""
-        self.run = start_wandb(folder.path, settings, config) if settings.wandb else None
-        self.board = None
-        if settings.tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self.board = SummaryWriter(str(folder.path), purge_step=step + 1 if step else None)
-        keep_until(folder.metrics, step)
-        keep_until(folder.timings, step)
+    def __init__(
+        self, folder: RunFolder, settings: Logs, *, step: int, lengths: dict[str, int], config: dict[str, Any]
+    ) -> None:
+        """What the files hold beyond `lengths`, as `secured` gave them at `step`, is cut off: it is done again."""
+        self.folder = folder
+        cut(folder, lengths)
+        self.run = start_wandb(folder, settings, config) if settings.wandb else None
+        self.board = Board(folder.path, step=step) if settings.tensorboard else None
         self.metrics = folder.metrics.open("a")
         self.timings = folder.timings.open("a")
+        keep_entries(folder.path)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -60,6 +62,14 @@ class RunLog:
             self.board.close()
         if self.run:
             self.run.finish()
+
+    def secured(self) -> dict[str, int]:
+        """Wait until all that was logged is on disk; the length of each file, for a checkpoint of this moment."""
+        for file in (self.metrics, self.timings):
+            os.fsync(file.fileno())
+        if self.board:
+            self.board.flush()
+        return {path.name: path.stat().st_size for path in logged(self.folder)}
 
     def numbers(self, step: int, record: dict[str, Any]) -> None:
         """Deterministic numbers: a line of metrics.jsonl, and a scalar for each finite one."""
@@ -75,7 +85,7 @@ class RunLog:
         finite = {k: v for k, v in record.items() if isinstance(v, int | float) and math.isfinite(v)}
         if self.board:
             for name, value in finite.items():
-                self.board.add_scalar(name, value, step)
+                self.board.scalar(name, value, step)
         if self.run:
             self.run.log(finite, step=step)
 
@@ -83,7 +93,7 @@ class RunLog:
         """Pictures by name."""
         if self.board:
             for name, panel in panels.items():
-                self.board.add_image(name, panel, step, dataformats="HWC")
+                self.board.image(name, panel, step)
         if self.run:
             import wandb
 
@@ -97,21 +107,45 @@ def append(file: Any, record: dict[str, Any]) -> None:
     file.flush()
 
 
-def keep_until(path: Path, step: int) -> None:
-    records = read_lines(path)
-    kept = [record for record in records if record["step"] <= step]
-    if len(kept) < len(records) or not path.exists():
-        text = "".join(json.dumps(record) + "\n" for record in kept)
-        write_whole(path, lambda file: file.write_text(text))
+def logged(folder: RunFolder) -> list[Path]:
+    """The files that `RunLog` writes, those that are there."""
+    return [path for path in (folder.metrics, folder.timings, *event_files(folder.path)) if path.exists()]
 
 
-def start_wandb(folder: Path, settings: Logs, config: dict[str, Any]) -> Any:
+def cut(folder: RunFolder, lengths: dict[str, int]) -> None:
+    """Make the files as long as they were; one that was not there yet is removed."""
+    for path in logged(folder):
+        length, now = lengths.get(path.name, 0), path.stat().st_size
+        if not length:
+            path.unlink()
+        elif length < now:
+            os.truncate(path, length)
+        elif length > now:
+            print(f"warning: {path} is shorter than when the checkpoint was saved: records are missing.")
+
+
+def keep_entries(folder: Path) -> None:
+    """Files that were made in the folder are in it after a power failure, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def start_wandb(folder: RunFolder, settings: Logs, config: dict[str, Any]) -> Any:
     try:
         import wandb
     except ImportError as error:
         raise InputError("logs.wandb needs the package wandb: pip install 'jaxseg[wandb]'") from error
-    # The name of the folder is the id, so that a run that goes on is the same W&B run.
-    name = folder.resolve().name
+    name = folder.path.resolve().name
+    if not folder.wandb_id.exists():
+        write_whole(folder.wandb_id, lambda file: file.write_text(f"{name}-{secrets.token_hex(4)}\n"))
     return wandb.init(
-        project=settings.wandb_project, id=name, name=name, dir=str(folder), config=config, resume="allow"
+        project=settings.wandb_project,
+        id=folder.wandb_id.read_text().strip(),
+        name=name,
+        dir=str(folder.path),
+        config=config,
+        resume="allow",
     )

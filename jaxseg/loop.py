@@ -1,6 +1,5 @@
-"""One epoch: batches from the loader, through the compiled steps, into totals."""
+"""The compiled steps, and an evaluation by them."""
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -70,51 +69,6 @@ def compile_steps(config: Config, layout: Layout) -> Compiled:
         jax.jit(partial(eval_step, **bound), out_shardings=(layout.state, layout.batch), **laid),
         max(2, config.model.out_channels or 0),
     )
-
-
-def train_epoch(
-    state: TrainState,
-    batches: Iterator[Loaded],
-    steps: int,
-    compiled: Compiled,
-    *,
-    bar: tqdm,
-    on_faults: Callable[[dict[int, str]], None],
-    on_step: Callable[[int, StepResult], None],
-) -> tuple[TrainState, Totals, Clock]:
-    """`steps` updates. Faults are told before their batch is used.
-
-    A step's result is fetched after the next step is dispatched, so that the device never waits for the host.
-    """
-    start, waiting, images = time.perf_counter(), 0.0, 0
-    totals, pending = Totals.empty(compiled.classes), None
-    first = int(state.step)
-    bar.set_postfix_str("the first step compiles" if not first else "")
-    for step in range(first + 1, first + steps + 1):
-        asked = time.perf_counter()
-        loaded = next(batches)
-        waiting += time.perf_counter() - asked
-        on_faults(loaded.faults)
-        state, result = compiled.train(state, jax.device_put(loaded.batch, compiled.layout.batch))
-        images += len(loaded.image_ids)
-        if pending is not None:
-            totals = settle(totals, step - 1, pending, on_step)
-        pending = result
-        clock = Clock(time.perf_counter() - start, waiting, images)
-        shown = (
-            f"loss {totals.mean_loss:.4f}, {clock.images_per_second:.1f} images/s, waiting {clock.waiting_share:.0%}"
-        )
-        bar.set_postfix_str(shown, refresh=False)
-        bar.update()
-    if pending is not None:
-        totals = settle(totals, first + steps, pending, on_step)
-    return state, totals, Clock(time.perf_counter() - start, waiting, images)
-
-
-def settle(totals: Totals, step: int, pending: StepResult, on_step: Callable[[int, StepResult], None]) -> Totals:
-    result = jax.device_get(pending)
-    on_step(step, result)
-    return totals.add(float(result.loss), int(result.pixels), result.confusion)
 
 
 def evaluate_all(

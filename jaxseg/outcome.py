@@ -53,13 +53,13 @@ def describe(folder: RunFolder, config: Config, table: ClassTable) -> dict[str, 
     return content
 
 
-def show(folder: RunFolder, log: RunLog, step: int, shown: Sequence[Shown]) -> None:
-    """Panels to the logs, and the curves so far."""
+def show(log: RunLog, step: int, shown: Sequence[Shown]) -> None:
+    """Panels to the logs."""
     log.pictures(step, {f"validation/{place}": panel(*item) for place, item in enumerate(shown)})
-    draw_curves(folder)
 
 
 def draw_curves(folder: RunFolder) -> None:
+    """The losses so far."""
     history = [record for record in read_lines(folder.metrics) if "val_loss" in record]
     save_loss_curves(folder.path / "loss_curves.png", history)
 

@@ -37,6 +37,11 @@ class RunFolder:
         return self.path / "timings.jsonl"
 
     @property
+    def wandb_id(self) -> Path:
+        """By which the run goes on as the same one at Weights & Biases."""
+        return self.path / "wandb_id.txt"
+
+    @property
     def faults(self) -> Path:
         """Images that could not be read, one a line."""
         return self.path / "faults.jsonl"

@@ -1,7 +1,5 @@
 """What a run tells of itself: its first lines, its losses, a row an epoch, the images it left out."""
 
-from collections.abc import Callable
-
 import jax
 
 from jaxseg.collapse import Kind, collapses, shared_images
@@ -11,15 +9,16 @@ from jaxseg.data.twins import twins
 from jaxseg.logs import RunLog
 from jaxseg.loop import Clock
 from jaxseg.metrics import Totals
+from jaxseg.plan import Plan
 from jaxseg.run import RunFolder, read_lines
 from jaxseg.sharding import Layout
-from jaxseg.step import StepResult
 
 PATIENT: tuple[Kind, ...] = ("all background", "all foreground")
 
 
-def introduce(config: Config, folder: RunFolder, train: Samples, val: Samples, layout: Layout, steps: int) -> None:
+def introduce(plan: Plan, layout: Layout) -> None:
     """The first lines: what data, which classes, what network, on what, to where."""
+    config, folder, train, val, steps = plan[:5]
     where = "the embedded sample, since no data.root is given" if config.data.uses_sample else "as given"
     print(f"Data ({where}): {train.files.json}")
     classes = train.table.told(train.index)
@@ -49,19 +48,6 @@ def drawn(train: Samples, config: Config, steps: int) -> str:
     if config.data.negatives is not None:
         parts.append(f"{config.data.negatives:.1%} of them from {len(sampling.negatives)} images without")
     return f"An epoch draws {steps * config.batch_size} samples: " + "; ".join(parts)
-
-
-def loss_watcher(log: RunLog, every: int) -> Callable[[int, StepResult], None]:
-    """Logs the mean training loss of each `every` steps."""
-    losses: list[float] = []
-
-    def watch(step: int, result: StepResult) -> None:
-        losses.append(float(result.loss))
-        if step % every == 0:
-            log.numbers(step, {"batch_loss": sum(losses) / len(losses)})
-            losses.clear()
-
-    return watch
 
 
 def report(
@@ -96,28 +82,34 @@ def report(
     )
 
 
-def collapse_watcher() -> Callable[[Totals, Totals, bool], None]:
+class CollapseWatch:
     """Warns of each kind of collapse once, epoch by epoch.
 
     A young network may call everything background: that counts at the second epoch in a row, or the last.
     """
-    before: set[Kind] = set()
-    told: set[Kind] = set()
 
-    def watch(training: Totals, validation: Totals, last: bool) -> None:
+    def __init__(self, memory: dict[str, list[Kind]] | None = None) -> None:
+        """`memory` is another's that stopped."""
+        self.before: list[Kind] = memory["before"] if memory else []
+        self.told: list[Kind] = memory["told"] if memory else []
+
+    @property
+    def memory(self) -> dict[str, list[Kind]]:
+        """What was found in the epoch before, and what was told."""
+        return {"before": self.before, "told": self.told}
+
+    def look(self, training: Totals, validation: Totals, *, last: bool) -> None:
+        """At one more epoch."""
         found: dict[Kind, str] = {}
         for split, totals in (("validation", validation), ("training", training)):
             for kind, text in collapsed(totals).items():
                 if split == "validation" or kind not in PATIENT:
                     found[kind] = f"{split}: {text}"
         for kind, text in found.items():
-            if kind not in told and (last or kind not in PATIENT or kind in before):
+            if kind not in self.told and (last or kind not in PATIENT or kind in self.before):
                 print(f"warning: {text}", flush=True)
-                told.add(kind)
-        before.clear()
-        before.update(found)
-
-    return watch
+                self.told = [*self.told, kind]
+        self.before = list(found)
 
 
 def collapsed(totals: Totals) -> dict[Kind, str]:

@@ -1,5 +1,6 @@
 """What makes a run worthless is named, once, with advice; what is fine is not."""
 
+import json
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from jaxseg.collapse import collapses, shared_images
 from jaxseg.metrics import Totals
-from jaxseg.story import collapse_watcher
+from jaxseg.story import CollapseWatch
 
 CASES = {
     "fine": ((0.3, 0.2, 0.5), []),
@@ -47,9 +48,10 @@ def totals(true: int, predicted: int, both: int, loss: float = 0.5, pixels: int 
 
 def heard(epochs: list[tuple[Totals, Totals]], capsys: pytest.CaptureFixture, last: bool = False) -> list[str]:
     """What each epoch says."""
-    watch, said = collapse_watcher(), []
+    watch, said = CollapseWatch(), []
     for number, (training, validation) in enumerate(epochs, 1):
-        watch(training, validation, last and number == len(epochs))
+        watch.look(training, validation, last=last and number == len(epochs))
+        watch = CollapseWatch(json.loads(json.dumps(watch.memory)))  # as if it was stopped here
         said.append(capsys.readouterr().out)
     return said
 

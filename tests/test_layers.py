@@ -5,7 +5,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
-    ("errors", "arrays", "run", "progress"),
+    ("errors", "arrays", "run", "progress", "board"),
+    ("cadence",),
     ("losses", "metrics", "optim", "scores.boundary", "scores.levels", "scores.bootstrap", "collapse"),
     ("scores.sweep", "scores.calibration", "scores.scoreboard"),
     ("scores.titles", "scores.image_score"),
@@ -28,7 +29,7 @@ ORDER = (
     ("data.loader", "data.twins", "scores.objects"),
     ("scores.judge", "scores.instances"),
     ("step",),
-    ("sharding", "checkpoint", "torch_weights", "schemes"),
+    ("sharding", "checkpoint", "torch_weights", "schemes", "sums"),
     ("assumed",),
     ("recognise",),
     ("torch_side",),
@@ -56,7 +57,9 @@ ORDER = (
     ("foreign",),
     ("weights",),
     ("initial", "proof"),
+    ("plan",),
     ("outcome", "story", "agreement", "program"),
+    ("training",),
     ("predicting.tiles", "predicting.tta", "predicting.photograph"),
     ("predicting.canvas", "predicting.prediction"),
     ("predicting.inference", "predicting.inputs"),

@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 import jaxseg
+from jaxseg.checkpoint import Progress
 from jaxseg.config import from_json
 from jaxseg.data.images import decided
 from jaxseg.data.samples import open_split
 from jaxseg.metrics import Totals
 from jaxseg.run import RunFolder, read_lines
-from jaxseg.train import Progress, after_epoch, finished, fit, main
+from jaxseg.train import fit, main
+from jaxseg.training import after_epoch, finished
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -112,7 +114,7 @@ def test_going_on_equals_never_stopping(done: RunFolder, sample: Path, tmp_path:
 def test_a_run_cut_off_goes_on_from_its_checkpoint(
     done: RunFolder, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = jaxseg.train.report
+    real = jaxseg.training.report
 
     def cut(log: object, step: int, epoch: int, *rest: object) -> None:
         real(log, step, epoch, *rest)
@@ -120,7 +122,7 @@ def test_a_run_cut_off_goes_on_from_its_checkpoint(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("jaxseg.train.report", cut)
+        patch.setattr("jaxseg.training.report", cut)
         with pytest.raises(KeyboardInterrupt):
             fit(small(sample), tmp_path)
     assert len(read_lines(tmp_path / "metrics.jsonl")) == len(read_lines(done.metrics)), "epoch 2 was logged"
@@ -326,8 +328,8 @@ def compile_counter() -> tuple[list[str], Callable[[], None]]:
 def test_nothing_compiles_after_the_first_epoch(sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, stop = compile_counter()
     counts = []
-    real = jaxseg.train.report
-    monkeypatch.setattr("jaxseg.train.report", lambda *args: (counts.append(len(seen)), real(*args)))
+    real = jaxseg.training.report
+    monkeypatch.setattr("jaxseg.training.report", lambda *args: (counts.append(len(seen)), real(*args)))
     try:
         fit(small(sample, epochs=3, seed=11), tmp_path)
     finally:

@@ -1,0 +1,112 @@
+"""What a run will do: its samples, its settings fitted to them, and the folder that is its own."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxseg.config import MAY_CHANGE, Config, differences, from_json, to_json
+from jaxseg.data.kept import check_room
+from jaxseg.data.loader import steps_per_epoch
+from jaxseg.data.samples import Samples, open_split
+from jaxseg.errors import InputError
+from jaxseg.initial import Initial, read_initial
+from jaxseg.models.unet import check_size
+from jaxseg.run import RunFolder, read_lines, write_json
+
+
+class Plan(NamedTuple):
+    """All that is known before the first step.
+
+    Attributes:
+        steps: in an epoch.
+        faults: images that the run has found unreadable, as far as it has come, and why.
+        initial: the weights to start from, if not at random.
+    """
+
+    config: Config
+    folder: RunFolder
+    train: Samples
+    val: Samples
+    steps: int
+    faults: dict[int, str]
+    initial: Initial | None
+
+
+def make_plan(config: Config, folder: RunFolder, init: Path | None) -> Plan:
+    """Read the data and claim the folder.
+
+    Raises:
+        InputError: for data, sizes, settings or weights that can't be used, or a folder that holds another run.
+    """
+    config.checkpointing.check()
+    config = as_begun(config, folder)
+    faults = {fault["image_id"]: fault["error"] for fault in read_lines(folder.faults)}
+    train = open_split(config.data, "train", known_faults=faults)
+    val = open_split(config.data, "val", train.table, known_faults=faults)
+    check_room([train.slots, val.slots])
+    config = fitted(config, train)
+    steps = steps_per_epoch(train, config.batch_size)
+    initial = read_initial(init, folder, config.model, config.data.channels) if init else None
+    claim(folder, config, {"train": train.index.digest, "val": val.index.digest})
+    return Plan(config, folder, train, val, steps, faults, initial)
+
+
+def fitted(config: Config, train: Samples) -> Config:
+    """The config with the network's output channels taken from the class table, and the image decoder decided.
+
+    Raises:
+        InputError: if they disagree, or the network can't take the size.
+    """
+    check_size(config.data.height, config.data.width, config.model.stride)
+    needed, given = train.table.out_channels, config.model.out_channels
+    if given not in (None, needed):
+        names = ", ".join(f"{i} {name}" for i, name in enumerate(train.table.names))
+        raise InputError(
+            f"model.out_channels is {given}; data.mode {config.data.mode!r} with the classes {names} needs {needed}. "
+            "Leave it out, and it is taken from the classes."
+        )
+    return dataclasses.replace(config, data=train.data, model=config.model.clone(out_channels=needed))
+
+
+def as_begun(config: Config, folder: RunFolder) -> Config:
+    """The config with the decoder that the run in this folder began with, where it is left open."""
+    if config.data.decoder != "auto" or not folder.config.exists():
+        return config
+    return dataclasses.replace(
+        config, data=dataclasses.replace(config.data, decoder=settings_of(folder)["config"]["data"]["decoder"])
+    )
+
+
+def settings_of(folder: RunFolder) -> dict[str, Any]:
+    """What config.json says of the run in this folder."""
+    content = json.loads(folder.config.read_text())
+    content["config"]["data"].setdefault("decoder", "pillow")  # the only one, once
+    content["config"] = to_json(from_json(content["config"]))  # settings that came later have their defaults
+    return content
+
+
+def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
+    """Write config.json, or make sure that the one that is there is of the same run.
+
+    Raises:
+        InputError: naming each setting that differs.
+    """
+    ours = {"config": to_json(config), "annotations": digests}
+    if folder.config.exists():
+        theirs = settings_of(folder)
+        changed = {
+            name.removeprefix("config."): values
+            for name, values in differences(ours, theirs).items()
+            if not any(f"{name}.".startswith(f"config.{free}.") for free in MAY_CHANGE)
+        }
+        fewer = config.epochs < theirs["config"]["epochs"] and folder.final_weights.exists()
+        if fewer:
+            changed["epochs"] = (config.epochs, theirs["config"]["epochs"])
+        if changed:
+            lines = "\n".join(f"  {name}: now {now!r}, there {there!r}" for name, (now, there) in changed.items())
+            raise InputError(
+                f"{folder.path} holds a run with other settings:\n{lines}\n"
+                "Give another --workdir, or the settings of that run."
+            )
+    write_json(folder.config, ours)
