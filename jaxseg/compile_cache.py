@@ -25,7 +25,7 @@ def keep_compiled() -> None:
     nothing. A program that can't be read or written is compiled, without a word. A folder of another user's is left
     alone: who can write there can run code here.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.read("jax_compilation_cache_dir"):
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.values["jax_compilation_cache_dir"]:
         return
     try:
         folder = cache_folder() / "compiled" / machine()

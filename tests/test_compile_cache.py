@@ -19,18 +19,19 @@ import jax, jax.monitoring, json
 heard = []
 jax.monitoring.register_event_listener(lambda event, **_: heard.append(event))
 value = [float(jax.jit(lambda x, n=n: x * n + 1)(2.0)) for n in range(4)]
-print(json.dumps([value, heard.count("/jax/compilation_cache/cache_hits"), jax.config.read("jax_compilation_cache_dir")]))
+hits = heard.count("/jax/compilation_cache/cache_hits")
+print(json.dumps([value, hits, jax.config.values["jax_compilation_cache_dir"]]))
 """
 A_FILE = """
 import pathlib
-folder = pathlib.Path(jax.config.read("jax_compilation_cache_dir"))
+folder = pathlib.Path(jax.config.values["jax_compilation_cache_dir"])
 [path.unlink() for path in folder.iterdir()]
 folder.rmdir()
 folder.write_text("")
 """
 ROT = """
 import pathlib
-[path.write_bytes(b"x") for path in pathlib.Path(jax.config.read("jax_compilation_cache_dir")).glob("*-cache")]
+[path.write_bytes(b"x") for path in pathlib.Path(jax.config.values["jax_compilation_cache_dir"]).glob("*-cache")]
 """
 TRAIN = """
 import sys
@@ -134,17 +135,17 @@ def test_another_users_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
-    before = jax.config.read("jax_compilation_cache_dir")
+    before = jax.config.values["jax_compilation_cache_dir"]
     folder = tmp_path / "compiled" / machine()
     try:
         jax.config.update("jax_compilation_cache_dir", None)
         with monkeypatch.context() as patch:
             patch.setattr(os, "getuid", lambda: folder.parents[1].stat().st_uid + 1)
             keep_compiled()
-            assert jax.config.read("jax_compilation_cache_dir") is None
+            assert jax.config.values["jax_compilation_cache_dir"] is None
         folder.rmdir()
         keep_compiled()
-        assert jax.config.read("jax_compilation_cache_dir") == str(folder)
+        assert jax.config.values["jax_compilation_cache_dir"] == str(folder)
         assert folder.stat().st_mode & 0o077 == 0
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
