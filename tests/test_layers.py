@@ -26,6 +26,8 @@ ORDER = (
     ("data.scenes",),
     ("data.sample",),
     ("data.samples",),
+    ("data.assembly", "data.worker"),
+    ("data.workers",),
     ("data.loader", "data.twins", "scores.objects"),
     ("scores.judge", "scores.instances"),
     ("step",),

@@ -1,5 +1,6 @@
 """One position of a split to one sample: image, mask and weight."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,17 +23,15 @@ from jaxseg.data.settings import Data, check_settings
 from jaxseg.data.slots import Slots, stamp_of
 from jaxseg.errors import counted
 
-FAULT_BYTES = 400
-
 
 class Sample(TypedDict):
-    """What the loader stacks into batches; `fault` is the text of what went wrong, empty where nothing did."""
+    """What batches are made of; `fault` is the text of what went wrong, empty where nothing did."""
 
     image: UInt8[np.ndarray, "height width channels"]
     mask: UInt8[np.ndarray, "height width"]
     weight: Float32[np.ndarray, ""]
     image_id: Int64[np.ndarray, ""]
-    fault: UInt8[np.ndarray, " bytes"]
+    fault: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Samples:
     table: ClassTable
     positions: Int64[np.ndarray, " samples"]
     sampling: Sampling
-    known_faults: dict[int, str]
+    known_faults: Mapping[int, str]
     slots: Slots | None = None
 
     def __len__(self) -> int:
@@ -110,15 +109,12 @@ class Samples:
         return place(full, (self.data.height, self.data.width), self.data.resize)
 
     def sample(self, image: np.ndarray, mask: np.ndarray, image_id: int, fault: str = "") -> Sample:
-        text = np.zeros(FAULT_BYTES, np.uint8)
-        raw = fault.encode(errors="replace")[:FAULT_BYTES]
-        text[: len(raw)] = np.frombuffer(raw, np.uint8)
         weight = np.asarray(0 if fault else 1, np.float32)
-        return Sample(image=image, mask=mask, weight=weight, image_id=np.asarray(image_id, np.int64), fault=text)
+        return Sample(image=image, mask=mask, weight=weight, image_id=np.asarray(image_id, np.int64), fault=fault)
 
 
 def open_split(
-    data: Data, split: Split, table: ClassTable | None = None, known_faults: dict[int, str] | None = None
+    data: Data, split: Split, table: ClassTable | None = None, known_faults: Mapping[int, str] | None = None
 ) -> Samples:
     """The samples of a split; with the class `table` of another split where one is given.
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxseg.arrays import Batch
 from jaxseg.data.coco import DataError
-from jaxseg.data.samples import FAULT_BYTES, Data, Samples, open_split
+from jaxseg.data.samples import Data, Samples, open_split
 from jaxseg.losses import valid_pixels
 
 SMALL: dict[str, Any] = {"height": 16, "width": 24}
@@ -54,7 +54,7 @@ def test_a_sample(root: Path, channels: int, mode: str) -> None:
         assert (sample["image"].shape, sample["image"].dtype) == ((16, 24, channels), np.uint8)
         assert (sample["mask"].shape, sample["mask"].dtype) == ((16, 24), np.uint8)
         assert (sample["image_id"], sample["weight"]) == (id_, 1)
-        assert not sample["fault"].any()
+        assert sample["fault"] == ""
         drawn = 1 if mode == "binary" or id_ % 3 == 2 else 2  # dogs are class 1 here
         assert np.unique(sample["mask"]).tolist() == [0, drawn]
         with Image.open(root / "images" / "train2017" / f"{id_}.png") as picture:
@@ -68,7 +68,8 @@ def test_a_sample_is_the_same_each_time(root: Path) -> None:
     for place in range(len(one)):
         first, second, third = one[place], one[place], other[place]
         for key in first:
-            assert first[key].tobytes() == second[key].tobytes() == third[key].tobytes()
+            assert np.array_equal(first[key], second[key])
+            assert np.array_equal(first[key], third[key])
 
 
 def test_no_classes_means_every_image(tmp_path: Path) -> None:
@@ -121,8 +122,9 @@ def test_a_skipped_image_keeps_its_place_without_weight(root: Path, channels: in
     assert (len(samples), sample["image_id"], sample["weight"]) == (10, 3, 0)
     assert (sample["mask"] == 255).all()
     assert not sample["image"].any()
-    assert {k: (v.shape, v.dtype) for k, v in sample.items()} == {k: (v.shape, v.dtype) for k, v in whole.items()}
-    assert bytes(sample["fault"]).rstrip(b"\0").decode() == f"{broken} can't be read as an image: no such file."
+    for name in ("image", "mask", "weight", "image_id"):
+        assert (sample[name].shape, sample[name].dtype) == (whole[name].shape, whole[name].dtype)
+    assert sample["fault"] == f"{broken} can't be read as an image: no such file."
     assert samples[1]["weight"] == 1
 
 
@@ -178,15 +180,8 @@ def test_known_faults_are_not_read_again(root: Path, monkeypatch: pytest.MonkeyP
     sample = samples[2]
     assert asked == []
     assert (sample["weight"], sample["image_id"]) == (0, 3)
-    assert bytes(sample["fault"]).rstrip(b"\0") == b"as noted"
+    assert sample["fault"] == "as noted"
     assert (sample["mask"] == 255).all()
-
-
-def test_a_long_fault_is_cut(root: Path) -> None:
-    for text in ("é" * 1000, "\udcff" * 1000):
-        samples = open_split(Data(root=root, on_error="skip", **SMALL), "train", known_faults={3: text})
-        assert samples[2]["fault"].shape == (FAULT_BYTES,)
-        assert samples[2]["fault"].all()
 
 
 # Settings that can't be used.
