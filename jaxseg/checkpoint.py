@@ -1,6 +1,10 @@
 """Saves and restores training states; the only file that imports orbax."""
 
-import shutil
+import errno
+import functools
+import logging
+import os
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,15 +15,14 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from jaxseg.errors import InputError
+from jaxseg.likeness import check_arrays
+from jaxseg.shelf import NEW, SEALED, DamageError, Shelf
+from jaxseg.trouble import Troubles, advice, kind, reason, warn
 
 Which = Literal["best", "latest"] | int
 """A checkpoint of a run: of the lowest validation loss, the newest, or that of a step."""
-
-
-NEW = ".new"
-"""The ending of a checkpoint's folder while it is being written."""
-REPLACED = ".replaced"
-"""The ending of one that makes room for another of the same step."""
+CHECKPOINT = "a checkpoint"
+"""What `Troubles` calls it."""
 
 
 class Progress(NamedTuple):
@@ -41,23 +44,26 @@ class Progress(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run, a folder a step: the newest two, and the one of the lowest validation loss."""
+    """The checkpoints of one run: the newest two, and the one of the lowest validation loss."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path, troubles: Troubles | None = None) -> None:
+        """What a killed run left unfinished is removed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.shelf, self.troubles = Shelf(folder), troubles or Troubles()
         if jax.process_index() == 0:
-            tidy(self.folder)
+            self.shelf.tidy()
+        hush()
         self.orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.saving: Future[None] | None = None
+        self.missed: str | None = None
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.wait()
+            self.finish()
         finally:
             self.thread.shutdown()
             self.orbax.close()
@@ -65,110 +71,184 @@ class Checkpoints:
     def save(self, step: int, state: PyTree, progress: Progress) -> None:
         """Save in the background, once the save before is done; the state may be donated at once.
 
-        A checkpoint of the same step is replaced. Kept are the newest two and that of `progress.best_step`.
+        A checkpoint of the same step is replaced. Kept are the newest two and that of `progress.best_step`. Where the
+        disk refuses it, that is told, those that are there stay, and the next call tries again.
         """
-        self.wait()
+        self.finish()
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict()))
-        self.orbax.save(self.folder / f"{step}{NEW}", args=items, force=True)
-        self.saving = self.thread.submit(self.commit, step, progress.best_step)
+        folder = self.shelf.path
+        try:
+            if not folder.is_dir():
+                warn(f"{folder} was deleted under the run, with all its checkpoints. It is made again.")
+                folder.mkdir(parents=True, exist_ok=True)
+            self.shelf.drop_unfinished()
+            identity = folder.stat()
+            self.orbax.save(folder.resolve() / f"{step}{NEW}", args=items, force=True, custom_metadata=SEALED)
+        except (OSError, ValueError) as error:
+            if kind(error) is None:
+                raise
+            self.miss(step, error)
+        else:
+            self.saving = self.thread.submit(self.commit, step, progress.best_step, identity)
 
-    def commit(self, step: int, best_step: int) -> None:
-        """Give a checkpoint its name when it is whole, and remove those that are not kept."""
-        self.orbax.wait_until_finished()
-        if jax.process_index() != 0:
+    def commit(self, step: int, best_step: int, identity: os.stat_result) -> None:
+        """In the background: give a checkpoint its place when it is whole, and remove those that are not kept."""
+        try:
+            self.orbax.wait_until_finished()
+            if jax.process_index() != 0:
+                return
+            if not os.path.samestat(self.shelf.path.stat(), identity):  # then a part of it was deleted too
+                raise FileNotFoundError(errno.ENOENT, "deleted under the run", str(self.shelf.path))
+            self.shelf.put(step)
+        except Exception as error:  # whatever it was: the checkpoint is not there, and the run must say so
+            self.miss(step, error)
             return
-        place, fresh, replaced = (self.folder / f"{step}{ending}" for ending in ("", NEW, REPLACED))
-        if place.exists():
-            place.rename(replaced)
-        fresh.rename(place)
-        shutil.rmtree(replaced, ignore_errors=True)
-        steps = saved_steps(self.folder)
-        for old in set(steps) - {*steps[-2:], best_step}:
-            shutil.rmtree(self.folder / str(old))
+        self.missed = None
+        self.troubles.over(CHECKPOINT)
+        try:
+            self.shelf.keep({*self.shelf.steps()[-2:], best_step})
+        except OSError as error:
+            self.troubles.tell("the removal of an old checkpoint", error, self.shelf.path, "It stays for now.")
 
-    def newest(self, like: PyTree) -> tuple[Any, Progress] | None:
-        """The state and progress of the newest intact checkpoint; None if there is none at all.
+    def miss(self, step: int, error: Exception) -> None:
+        """Tell that the checkpoint of a step is not there, and why; what there is of it is removed."""
+        self.shelf.drop_unfinished()
+        steps, folder = self.shelf.steps(), self.shelf.path
+        newest = f"The newest one on disk is of step {steps[-1]}." if steps else "There is none on disk."
+        self.missed = (
+            f"The checkpoint of step {step} could not be written: {reason(error)}. {advice(error, folder)} "
+            f"{newest} Then give the same command again: it goes on from there."
+        )
+        then = f"{newest} Training goes on, and tries again at the next checkpoint."
+        self.troubles.tell(CHECKPOINT, error, folder, then)
 
-        `like` gives shapes, types and shardings.
-        """
-        steps = saved_steps(self.folder)
-        return self.restore(steps[-1], like) if steps else None
-
-    def restore(self, step: int, like: PyTree) -> tuple[Any, Progress]:
-        """The state and progress of a step; `like` gives shapes, types and shardings."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
-        restored = self.orbax.restore(self.folder / str(step), args=items)
-        return restored["state"], Progress(**restored["progress"])
-
-    def wait(self) -> None:
-        """Until everything saved is on disk."""
+    def finish(self) -> None:
+        """Until nothing is being written."""
         if self.saving is not None:
             saving, self.saving = self.saving, None
             saving.result()
 
+    def wait(self) -> None:
+        """Until everything saved is on disk.
 
-def tidy(folder: Path) -> None:
-    """Remove what a killed run was still writing, and undo a replacement that it did not end."""
-    for path in folder.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(path)
-    for path in folder.glob(f"*{NEW}"):
-        shutil.rmtree(path)
-    for path in folder.glob(f"*{REPLACED}"):
-        if path.with_suffix("").exists():
-            shutil.rmtree(path)
-        else:
-            path.rename(path.with_suffix(""))
+        Raises:
+            InputError: if the last one could not be written.
+        """
+        self.finish()
+        if self.missed:
+            raise InputError(self.missed)
+
+    def newest(self, like: PyTree) -> tuple[Any, Progress] | None:
+        """The state and progress of the newest intact checkpoint; None if there is none at all.
+
+        Damaged ones are told and put aside. `like` gives shapes, types and shardings.
+
+        Raises:
+            InputError: if none is intact, or the newest one that is holds another state.
+        """
+        damaged: dict[int, list[str]] = {}
+        for step in reversed(self.shelf.steps()):
+            try:
+                state, progress = self.restore(step, like)
+            except DamageError as error:
+                damaged[step] = error.found
+                continue
+            best = progress.best_step
+            if best < step and self.shelf.place(best).exists() and (found := self.shelf.damage(best)):
+                damaged[best] = found
+            if jax.process_index() == 0:
+                self.shelf.put_aside(damaged, f"Training goes on from step {step}.")
+            return state, progress
+        if damaged:
+            raise self.shelf.none_intact(damaged)
+        return None
+
+    def best(self, step: int, like: PyTree) -> Any | None:
+        """The state of the best step; None, and a loud line, if its checkpoint is damaged or gone."""
+        try:
+            return self.restore(step, like)[0]
+        except DamageError as error:
+            warn(f"The best checkpoint is lost: {error} The last weights stand in for the best.")
+            return None
+
+    def restore(self, step: int, like: PyTree) -> tuple[Any, Progress]:
+        """The state and progress of a step; `like` gives shapes, types and shardings.
+
+        Raises:
+            DamageError: naming the files that are not as they were written.
+            InputError: naming each array that is missing, extra, misshapen or of another type.
+        """
+        place = self.shelf.place(step)
+        if found := self.shelf.damage(step):
+            raise DamageError(place, found)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
+        try:
+            with reading() as reader:
+                saved = reader.metadata(place.resolve()).item_metadata["state"].tree
+            check_arrays(like, saved, str(place), "a state of the model and the optimiser that were described")
+            restored = self.orbax.restore(place.resolve(), args=items)
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError) as error:  # as of a file that was lost before the digests were made
+            raise DamageError(place, [f"orbax can't read it: {reason(error)}"]) from error
+        return restored["state"], Progress(**{"running": {}, **restored["progress"]})
 
 
-def saved_steps(folder: Path) -> list[int]:
-    """The steps whose checkpoints were saved whole, the newest last."""
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir())
+@functools.cache
+def hush() -> None:
+    """Leave out orbax's pages of traces where a save fails, and those of its event loop after that; we tell it."""
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    shown = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            shown(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def reading() -> ocp.Checkpointer:
+    """For parts of a checkpoint, and for what it holds."""
+    handlers = {"state": ocp.PyTreeCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers))
 
 
 def load_weights(folder: Path, which: Which, like: dict[str, PyTree]) -> dict[str, PyTree]:
     """The parts of a saved state that `like` names, such as {"params": ...}, as NumPy arrays of its shapes.
 
+    For "latest", damaged ones are passed over, which is told.
+
     Raises:
-        InputError: if there is no such checkpoint, or it does not hold just these arrays.
+        InputError: if there is no such checkpoint, it is damaged, or it does not hold just these arrays.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not there: the run saved no checkpoint yet. Let it train for an epoch.")
-    handlers = {"state": ocp.PyTreeCheckpointHandler(), "progress": ocp.JsonCheckpointHandler()}
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler(**handlers)) as reader:
-        step = choose_step(reader, which, folder.resolve())
-        place = folder.resolve() / str(step)
-        saved = reader.metadata(place).item_metadata["state"].tree
-        check_shapes(like, {part: saved.get(part) or {} for part in like}, f"{folder}/{step}")
+    with reading() as reader:
+        place = Shelf(folder).place(choose_step(reader, which, Shelf(folder)))
+        saved = reader.metadata(place.resolve()).item_metadata["state"].tree
+        saved = {part: saved.get(part) or {} for part in like}
+        check_arrays(like, saved, str(place), "the weights of the network that was described")
         arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
         args = ocp.args.PyTreeRestore(like, restore_args=arrays, partial_restore=True)
-        return reader.restore(place, args=ocp.args.Composite(state=args))["state"]
+        return reader.restore(place.resolve(), args=ocp.args.Composite(state=args))["state"]
 
 
-def choose_step(reader: ocp.Checkpointer, which: Which, folder: Path) -> int:
-    steps = saved_steps(folder)
+def choose_step(reader: ocp.Checkpointer, which: Which, shelf: Shelf) -> int:
+    """The step that is asked for; its checkpoint is intact."""
+    steps = shelf.steps()
     if not steps:
-        raise InputError(f"{folder} holds no checkpoint: the run was stopped before its first epoch ended.")
-    step = steps[-1] if isinstance(which, str) else which
+        raise InputError(f"{shelf.path} holds no checkpoint: the run was stopped before its first epoch ended.")
+    if which == "latest":
+        return shelf.newest_intact()
     if which == "best":
+        place = shelf.place(shelf.newest_intact("progress/")).resolve()
         args = ocp.args.Composite(progress=ocp.args.JsonRestore())
-        step = reader.restore(folder / str(step), args=args)["progress"]["best_step"]
-    if step not in steps:
-        raise InputError(f"{folder} holds no checkpoint of step {step}; it has {', '.join(map(str, steps))}.")
-    return step
-
-
-def check_shapes(expected: PyTree, saved: PyTree, where: str) -> None:
-    """Raise an InputError that names what is missing, extra or misshapen in `saved`."""
-    ours, theirs = (
-        {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
-        for leaves in (jax.tree_util.tree_leaves_with_path(tree) for tree in (expected, saved))
-    )
-    faults = [f"missing: {name} {ours[name]}" for name in ours if name not in theirs]
-    faults += [f"extra: {name} {theirs[name]}" for name in theirs if name not in ours]
-    both = [name for name in ours if name in theirs and ours[name] != theirs[name]]
-    faults += [f"misshapen: {name} is {theirs[name]}, expected {ours[name]}" for name in both]
-    if faults:
-        more = f"\n  ... and {len(faults) - 12} more" if len(faults) > 12 else ""
-        listed = "\n  ".join(faults[:12])
-        raise InputError(f"{where} does not hold the weights of the network that was described:\n  {listed}{more}")
+        which = int(reader.restore(place, args=args)["progress"]["best_step"])
+    if which not in steps:
+        raise InputError(f"{shelf.path} holds no checkpoint of step {which}; it has {', '.join(map(str, steps))}.")
+    if found := shelf.damage(which):
+        intact = [str(step) for step in steps if step != which and not shelf.damage(step)]
+        instead = f"Intact: {', '.join(intact)}; try --checkpoint {intact[-1]}." if intact else "No other is intact."
+        raise InputError(f"{DamageError(shelf.place(which), found)} {instead}")
+    return which

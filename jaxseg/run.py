@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxseg.digests import settle
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -73,8 +75,12 @@ UMASK = os.umask(0)
 os.umask(UMASK)  # asked once: to ask sets it for a moment, for all threads
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then give it its name: never half a file under `path`."""
+def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
+    """Let `write` fill a temporary file beside `path`, then give it its name: never half a file under `path`.
+
+    Where the disk refuses it, the old file stays. If it is `durable`, which costs some milliseconds, the old or the new
+    one is whole after a power failure too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -82,7 +88,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(temporary)
         temporary.chmod(0o666 & ~UMASK)  # mkstemp makes it private
+        if durable:
+            settle(temporary)
         os.replace(temporary, path)
+        if durable:
+            settle(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -73,8 +73,7 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
             training = Training(plan, compiled, checkpoints, log, on_faults, state, progress)
             training.run()
         progress, last = training.progress, jax.device_get(training.state)
-        best, _ = checkpoints.restore(progress.best_step, abstract_state(compiled))
-    best = jax.device_get(best)
+        best = jax.device_get(checkpoints.best(progress.best_step, abstract_state(compiled)) or last)
     choice = choose_threshold(trained(config, best, description), plan.val, config.batch_size, on_faults, keep=8)
     print(choice.why or "The most probable class wins: there is no threshold.")
     outcome.conclude(

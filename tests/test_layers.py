@@ -5,8 +5,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
-    ("errors", "arrays", "run", "progress", "board"),
-    ("cadence",),
+    ("trouble", "arrays", "progress", "digests", "board"),
+    ("errors",),
+    ("run", "shelf", "likeness", "cadence"),
+    ("growing",),
     ("losses", "metrics", "optim", "scores.boundary", "scores.levels", "scores.bootstrap", "collapse"),
     ("scores.sweep", "scores.calibration", "scores.scoreboard"),
     ("scores.titles", "scores.image_score"),

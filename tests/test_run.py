@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from disks import Disk, disk  # noqa: F401  the fixture
 
 from jaxseg.run import read_lines, write_json, write_whole
 
@@ -21,6 +22,36 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) ->
         write_whole(path, fail)
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(
+    disk: Disk,  # noqa: F811
+) -> None:
+    path = disk.path / "model.json"
+    write_json(path, {"a": 1})
+    disk.fill(leave=4096)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(path, {"a": ["0123456789"] * 1000})
+    assert json.loads(path.read_text()) == {"a": 1}
+    disk.empty()
+    assert list(disk.path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_content_is_on_disk_before_the_name_and_the_name_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    path, calls = tmp_path / "model.json", []
+    replace = os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: calls.append(os.readlink(f"/proc/self/fd/{handle}")))
+    monkeypatch.setattr(os, "replace", lambda old, new: (calls.append("renamed"), replace(old, new)))
+    write_whole(path, lambda file: file.write_text("new"), durable=durable)
+    if durable:
+        draft, renamed, folder = calls
+        assert draft.startswith(str(tmp_path / ".model-"))
+        assert (renamed, folder) == ("renamed", str(tmp_path))
+    else:
+        assert calls == ["renamed"]
 
 
 def test_written_files_have_the_rights_of_ordinary_ones(tmp_path: Path) -> None:

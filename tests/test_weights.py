@@ -13,9 +13,10 @@ import pytest
 from trained import random_images, random_model, tiny_run
 
 import jaxseg
-from jaxseg.checkpoint import Checkpoints, Progress, saved_steps
+from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.pth import read_pth
 from jaxseg.run import RunFolder, write_json
+from jaxseg.shelf import Shelf
 from jaxseg.step import TrainState
 from jaxseg.torch_weights import to_state_dict
 from jaxseg.weights import read_weights
@@ -59,7 +60,7 @@ def test_it_computes(run: RunFolder) -> None:
 
 
 def test_a_step_is_chosen_by_number_and_an_unknown_one_is_told(run: RunFolder) -> None:
-    step = saved_steps(run.checkpoints)[-1]
+    step = Shelf(run.checkpoints).steps()[-1]
     latest, chosen = (read_weights(run.path, checkpoint=which) for which in ("latest", step))
     np.testing.assert_array_equal(chosen.leaves["enc1/0/kernel"], latest.leaves["enc1/0/kernel"])
     with pytest.raises(jaxseg.InputError, match=rf"no checkpoint of step 77; it has .*{step}"):

@@ -73,7 +73,7 @@ def write_picture(path: Path, picture: Image.Image, **options: Any) -> None:
     """Written by Python, whole: on a full disk, Pillow's JPEGs end early, and it says nothing."""
     buffer = io.BytesIO()
     picture.save(buffer, path.suffix[1:].replace("jpg", "jpeg"), **options)
-    write_whole(path, lambda file: file.write_bytes(buffer.getbuffer()))
+    write_whole(path, lambda file: file.write_bytes(buffer.getbuffer()), durable=False)
 
 
 def mask_picture(mask: UInt8[np.ndarray, "height width"], *, several: bool) -> Image.Image:

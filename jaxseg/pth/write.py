@@ -1,8 +1,6 @@
 """Named arrays to a checkpoint file that torch.load reads."""
 
 import math
-import os
-import secrets
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -13,6 +11,7 @@ import numpy as np
 
 from jaxseg.pth.tensors import DTYPES, STORAGES
 from jaxseg.pth.unpickle import PthError
+from jaxseg.run import write_whole
 
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _STORAGE_NAMES = {dtype: name for name, dtype in STORAGES.items() if "ntyped" not in name}
@@ -27,17 +26,12 @@ def write_pth(path: Path | str, tensors: Mapping[str, np.ndarray]) -> None:
     name only when it is complete and on the disk; a failure leaves what was there before.
     """
     arrays = {name: _native(name, value) for name, value in tensors.items()}
-    path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:
             _write_archive(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+
+    write_whole(Path(path), write)
 
 
 def _native(name: str, value: np.ndarray) -> np.ndarray:
