@@ -3,6 +3,9 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from jaxseg.trouble import REFUSALS, advice, kind, reason
 
 
 class InputError(ValueError):
@@ -21,9 +24,15 @@ def counted(number: int, noun: str) -> str:
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
-    """For the commands: an InputError becomes its message and exit status 2."""
+    """For the commands: an InputError becomes its message and exit status 2; so does what a disk refuses, and 1."""
     try:
         yield
+    except OSError as error:
+        if kind(error) not in REFUSALS:
+            raise
+        where = Path(error.filename or ".").absolute()
+        print(f"error: {where}: {reason(error)}. {advice(error, where.parent)}", file=sys.stderr)
+        raise SystemExit(1) from None
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

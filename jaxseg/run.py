@@ -93,6 +93,10 @@ def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = 
         os.replace(temporary, path)
         if durable:
             settle(path.parent)
+    except OSError as error:
+        if error.errno and error.filename in (None, name):
+            error.filename = str(path)  # which is the name that the reader knows
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

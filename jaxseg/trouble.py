@@ -12,6 +12,8 @@ from tqdm import tqdm
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM)
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE)
+REFUSALS = (*FULL, *FORBIDDEN, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE)
+"""What a disk may answer at any time, whatever the program does."""
 
 
 def warn(text: str) -> None:
@@ -47,7 +49,7 @@ def advice(error: BaseException, folder: Path) -> str:
     if number == errno.EROFS:
         return f"The file system of {folder} is read-only: mount it writable again; after a fault, check the disk."
     if number in FORBIDDEN:
-        return f"Give this user (id {os.getuid()}) the right to write into {folder}."
+        return f"Give this user (id {os.getuid()}) the right to read and write {folder}."
     if number in GONE:
         return f"{folder}, or something in it, was deleted or moved: put it back, or mount it again."
     if number is not None:

@@ -30,8 +30,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     path = disk.path / "model.json"
     write_json(path, {"a": 1})
     disk.fill(leave=4096)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         write_json(path, {"a": ["0123456789"] * 1000})
+    assert caught.value.filename == str(path)
     assert json.loads(path.read_text()) == {"a": 1}
     disk.empty()
     assert list(disk.path.iterdir()) == [path]

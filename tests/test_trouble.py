@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxseg.errors import told_plainly
 from jaxseg.trouble import Troubles, advice, kind, reason
 
 TENSORSTORE = ValueError(
@@ -29,7 +30,7 @@ def test_the_systems_number_is_found_in_tensorstores_text() -> None:
     [
         (errno.ENOSPC, "Make room: .* MiB are free"),
         (errno.EROFS, "mount it writable"),
-        (errno.EACCES, "the right to write"),
+        (errno.EACCES, "the right to read and write"),
         (errno.ENOENT, "was deleted or moved"),
         (errno.EIO, "the system's log"),
     ],
@@ -63,3 +64,14 @@ def test_once_a_kind_until_it_is_over(tmp_path: Path, capsys: pytest.CaptureFixt
         action()
         counts.append(told())
     assert counts == [1, 0, 0, 1, 1, 0, 0, 1, 1]
+
+
+def test_a_command_tells_what_the_disk_refused_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped, told_plainly():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "model.json"))
+    assert stopped.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {tmp_path / 'model.json'}: No space left on device. Make room: ")
+    assert told.count("\n") == 1
+    with pytest.raises(FileNotFoundError), told_plainly():  # which a disk does not answer by itself
+        (tmp_path / "absent").read_text()
