@@ -11,6 +11,9 @@ from jaxseg.trouble import REFUSALS, advice, kind, reason
 class InputError(ValueError):
     """What was given can't be used; the message says what was expected, what was found, where, and what to do."""
 
+    status = 2
+    """Of a command that ends by it."""
+
 
 class DataError(InputError):
     """The data set can't be used as it is; the message says where it is wrong and what to do."""
@@ -24,7 +27,7 @@ def counted(number: int, noun: str) -> str:
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
-    """For the commands: an InputError becomes its message and exit status 2; so does what a disk refuses, and 1."""
+    """For the commands: an InputError becomes its message and its exit status, what a disk refuses an advice and 1."""
     try:
         yield
     except OSError as error:
@@ -35,4 +38,4 @@ def told_plainly() -> Iterator[None]:
         raise SystemExit(1) from None
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(error.status) from None

@@ -71,6 +71,12 @@ def compile_steps(config: Config, layout: Layout) -> Compiled:
     )
 
 
+def abstract_state(compiled: Compiled) -> TrainState:
+    """Shapes, types and shardings of the state."""
+    shapes = jax.eval_shape(compiled.create, jax.random.key(0))
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=compiled.layout.state), shapes)
+
+
 def evaluate_all(
     state: TrainState,
     batches: Iterator[Loaded],

@@ -11,10 +11,12 @@ from jaxseg import outcome
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.compile_cache import keep_compiled
 from jaxseg.config import Arguments, Config, parse, to_json
+from jaxseg.dry_run import tell_dry_run
 from jaxseg.errors import told_plainly
+from jaxseg.exhaustion import memory_told
 from jaxseg.initial import started_from
 from jaxseg.logs import RunLog, append
-from jaxseg.loop import Compiled, compile_steps
+from jaxseg.loop import Compiled, abstract_state, compile_steps
 from jaxseg.plan import Plan, make_plan
 from jaxseg.run import RunFolder
 from jaxseg.scores.threshold import choose_threshold, trained
@@ -31,10 +33,12 @@ class TrainArguments(Arguments):
     Attributes:
         workdir: the run's folder; None: runs/<name of the config file>.
         init: weights to start from: a run, a converted folder, a .pth or a .safetensors.
+        dry_run: train nothing; compile, time a few steps, and tell what the run would take. Exit status 1: too much.
     """
 
     workdir: Path | None = None
     init: Path | None = None
+    dry_run: bool = False
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,7 +47,11 @@ def main(argv: list[str] | None = None) -> None:
         arguments = parse(TrainArguments, "python -m jaxseg.train", argv)
         assert arguments.config is not None
         keep_compiled()
-        fit(arguments.settings, arguments.workdir or Path("runs") / arguments.config.stem, arguments.init)
+        workdir = arguments.workdir or Path("runs") / arguments.config.stem
+        if arguments.dry_run:
+            tell_dry_run(arguments.settings, workdir)
+        else:
+            fit(arguments.settings, workdir, arguments.init)
 
 
 def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> RunFolder:
@@ -62,7 +70,7 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
     introduce(plan, layout)
     compiled = compile_steps(config, layout)
     on_faults = fault_writer(folder, plan.faults)
-    with Checkpoints(folder.checkpoints) as checkpoints:
+    with memory_told(config, layout), Checkpoints(folder.checkpoints) as checkpoints:
         state, progress = start(plan, compiled, checkpoints)
         if finished(config, progress) and outcome.concluded(folder, progress.epoch):
             print(f"This run is finished: {progress.epoch} epochs. To go on: --epochs {config.epochs + 10}")
@@ -97,12 +105,6 @@ def start(plan: Plan, compiled: Compiled, checkpoints: Checkpoints) -> tuple[Tra
         print("\n".join(initial.notes))
         state = started_from(state, initial, config.optimizer.build(), compiled.layout)
     return state, Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0, running={})
-
-
-def abstract_state(compiled: Compiled) -> TrainState:
-    """Shapes, types and shardings of the state."""
-    shapes = jax.eval_shape(compiled.create, jax.random.key(0))
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=compiled.layout.state), shapes)
 
 
 def fault_writer(folder: RunFolder, known: dict[int, str]) -> Callable[[dict[int, str]], None]:

@@ -11,12 +11,25 @@ CONTROL_GROUPS = (  # limit, use and statistics of a container, versions 2 and 1
 
 
 def memory_left(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """What this process may still take without swapping: of the machine or, if that is less, of its container."""
+    """What this process may still take without swapping: of the machine, its container or its own limit, the least."""
     try:
         machine = numbers((proc / "meminfo").read_text())["MemAvailable:"] * 1024
     except (OSError, KeyError):
         machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return min([machine, *(left for names in CONTROL_GROUPS if (left := container_left(groups, *names)) is not None)])
+    lefts = [machine, own_left(proc), *(container_left(groups, *names) for names in CONTROL_GROUPS)]
+    return min(left for left in lefts if left is not None)
+
+
+def own_left(proc: Path) -> int | None:
+    """Under `ulimit -v`; None without it."""
+    try:
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        used = int((proc / "self" / "statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (ImportError, OSError):  # Windows has no such limit; only Linux tells the use
+        return None
+    return None if most == resource.RLIM_INFINITY else max(0, most - used)
 
 
 def container_left(groups: Path, limit: str, use: str, statistics: str, reclaimable: str) -> int | None:
