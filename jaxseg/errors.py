@@ -26,8 +26,11 @@ def counted(number: int, noun: str) -> str:
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """For the commands: an InputError becomes its message and its exit status, what a disk refuses an advice and 1."""
+def told_plainly(status: int | None = None) -> Iterator[None]:
+    """For the commands: an InputError becomes its message and this exit status, or its own.
+
+    What a disk refuses becomes an advice and 1.
+    """
     try:
         yield
     except OSError as error:
@@ -38,4 +41,4 @@ def told_plainly() -> Iterator[None]:
         raise SystemExit(1) from None
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.status) from None
+        raise SystemExit(status or error.status) from None

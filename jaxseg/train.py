@@ -1,6 +1,7 @@
 """`python -m jaxseg.train --config FILE.py`: trains a network, and leaves all one needs afterwards in one folder."""
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from jaxseg.dry_run import tell_dry_run
 from jaxseg.errors import told_plainly
 from jaxseg.exhaustion import memory_told
 from jaxseg.initial import started_from
+from jaxseg.lock import sole_run
 from jaxseg.logs import RunLog, append
 from jaxseg.loop import Compiled, abstract_state, compile_steps
 from jaxseg.plan import Plan, make_plan
-from jaxseg.run import RunFolder
+from jaxseg.run import RunFolder, remove_unfinished
 from jaxseg.scores.threshold import choose_threshold, trained
 from jaxseg.sharding import data_parallel
 from jaxseg.step import TrainState
+from jaxseg.stopping import STATUS, Stopped, Stopping
 from jaxseg.story import introduce, tell_faults
 from jaxseg.training import Training, finished
 
@@ -43,15 +46,19 @@ class TrainArguments(Arguments):
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    with told_plainly():
+    with told_plainly(status=1):
         arguments = parse(TrainArguments, "python -m jaxseg.train", argv)
         assert arguments.config is not None
         keep_compiled()
         workdir = arguments.workdir or Path("runs") / arguments.config.stem
-        if arguments.dry_run:
-            tell_dry_run(arguments.settings, workdir)
-        else:
-            fit(arguments.settings, workdir, arguments.init)
+        try:
+            if arguments.dry_run:
+                tell_dry_run(arguments.settings, workdir)
+            else:
+                fit(arguments.settings, workdir, arguments.init)
+        except Stopped as stopped:
+            print(stopped, file=sys.stderr)
+            raise SystemExit(STATUS) from None
 
 
 def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> RunFolder:
@@ -60,12 +67,24 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
     A new run starts from the weights of `init`, if given: a run, a converted folder, a `.pth` or a `.safetensors`. A
     first or last layer for other channels or classes starts afresh, which is told.
 
+    Ctrl-C and SIGTERM stop it where nothing is lost.
+
     Raises:
-        InputError: for data, sizes, settings or weights that can't be used, or a folder that holds another run.
+        InputError: for data, sizes, settings or weights that can't be used, or a folder that holds another run, or one
+            that is still going on.
+        Stopped: a KeyboardInterrupt: it was asked to stop, and the text says what is saved. The same call goes on.
     """
     folder = RunFolder(Path(workdir))
-    plan = make_plan(config, folder, Path(init) if init else None)
-    config = plan.config
+    with Stopping() as stopping, sole_run(folder.path):
+        remove_unfinished(folder.path, ".*")
+        plan = make_plan(config, folder, Path(init) if init else None)
+        train(plan, stopping)
+    return folder
+
+
+def train(plan: Plan, stopping: Stopping) -> None:
+    """What is left of the run."""
+    config, folder = plan.config, plan.folder
     layout = data_parallel(config.batch_size)
     introduce(plan, layout)
     compiled = compile_steps(config, layout)
@@ -74,13 +93,14 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
         state, progress = start(plan, compiled, checkpoints)
         if finished(config, progress) and outcome.concluded(folder, progress.epoch):
             print(f"This run is finished: {progress.epoch} epochs. To go on: --epochs {config.epochs + 10}")
-            return folder
+            return
         description = outcome.describe(folder, config, plan.train.table)
         lengths = progress.running.get("logs", {})
         with RunLog(folder, config.logs, step=int(state.step), lengths=lengths, config=to_json(config)) as log:
-            training = Training(plan, compiled, checkpoints, log, on_faults, state, progress)
+            training = Training(plan, compiled, checkpoints, log, on_faults, stopping, state, progress)
             training.run()
         progress, last = training.progress, jax.device_get(training.state)
+        stopping.saved = "All epochs are trained and saved; the threshold and the last files are still to come."
         best = jax.device_get(checkpoints.best(progress.best_step, abstract_state(compiled)) or last)
     choice = choose_threshold(trained(config, best, description), plan.val, config.batch_size, on_faults, keep=8)
     print(choice.why or "The most probable class wins: there is no threshold.")
@@ -89,7 +109,6 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
     )
     tell_faults(folder)
     print(f"Done: {progress.epoch} epochs, the best after step {progress.best_step}. Everything is in {folder.path}/")
-    return folder
 
 
 def start(plan: Plan, compiled: Compiled, checkpoints: Checkpoints) -> tuple[TrainState, Progress]:

@@ -18,6 +18,7 @@ from jaxseg.metrics import Totals
 from jaxseg.plan import Plan
 from jaxseg.progress import progress_bar
 from jaxseg.step import StepResult, TrainState
+from jaxseg.stopping import Stopped, Stopping
 from jaxseg.story import CollapseWatch, report
 from jaxseg.sums import Sums
 
@@ -40,27 +41,42 @@ class Training:
         checkpoints: Checkpoints,
         log: RunLog,
         on_faults: Callable[[dict[int, str]], None],
+        stopping: Stopping,
         state: TrainState,
         progress: Progress,
     ) -> None:
         """`state` and `progress` are those of a new run, or a checkpoint's."""
         self.plan, self.compiled, self.checkpoints, self.log = plan, compiled, checkpoints, log
-        self.config, self.on_faults = plan.config, on_faults
+        self.config, self.on_faults, self.stopping = plan.config, on_faults, stopping
         self.state, self.progress, self.step = state, progress, int(state.step)
         self.pending: Pending | None = None
         sums = progress.running.get("sums")
         self.sums = Sums.from_json(sums) if sums else Sums.empty(compiled.classes)
         self.collapse = CollapseWatch(progress.running.get("collapse"))
         self.cadence = Cadence(self.config.checkpointing)
+        self.saved = self.place
         self.clock = Clock(0.0, 0.0, 0)
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The step, and the epochs that are validated: a step may be saved before its validation, and after it."""
+        return self.step, self.progress.epoch
+
     def run(self) -> None:
-        """Until the last epoch is saved."""
+        """Until the last epoch is saved; or until it is asked to stop, and then to where it has come."""
         config = self.config
         with train_batches(self.plan.train, config.batch_size, seed=config.seed, start=self.step) as batches:
-            while not finished(config, self.progress):
-                self.train(batches)
-                self.end_epoch()
+            try:
+                while not finished(config, self.progress):
+                    self.train(batches)
+                    self.end_epoch()
+            except Stopped:
+                if self.saved != self.place:
+                    self.save()
+                self.checkpoints.wait()
+                if self.step:
+                    self.stopping.saved = f"Everything up to step {self.step} is saved."
+                raise self.stopping.stopped() from None
         self.checkpoints.wait()
 
     def train(self, batches: Iterator[Loaded]) -> None:
@@ -73,15 +89,17 @@ class Training:
                 asked = time.perf_counter()
                 loaded = next(batches)
                 waiting += time.perf_counter() - asked
-                self.advance(loaded)
-                if self.cadence.due(self.step):
-                    self.save()
+                with self.stopping.held():
+                    self.advance(loaded)
+                    if self.cadence.due(self.step):
+                        self.save()
                 images += len(loaded.image_ids)
                 self.clock = Clock(time.perf_counter() - start, waiting, images)
                 told = f"{self.clock.images_per_second:.1f} images/s, waiting {self.clock.waiting_share:.0%}"
                 bar.set_postfix_str(f"loss {self.sums.totals.mean_loss:.4f}, {told}", refresh=False)
                 bar.update()
-            self.settle()
+            with self.stopping.held():
+                self.settle()
             self.clock = Clock(time.perf_counter() - start, waiting, images)
 
     def advance(self, loaded: Loaded) -> None:
@@ -107,13 +125,14 @@ class Training:
         epoch, folder = self.progress.epoch + 1, self.plan.folder
         pictured = epoch % self.config.logs.pictures_every == 0
         validation, shown = self.validate(keep=self.config.logs.pictures if pictured else 0)
-        self.progress = after_epoch(self.progress, self.step, validation.mean_loss)
-        training, self.sums = self.sums.totals, Sums.empty(self.compiled.classes)
-        report(self.log, self.step, epoch, training, validation, self.clock, self.plan.train.table.names)
-        self.collapse.look(training, validation, last=finished(self.config, self.progress))
-        if pictured:
-            outcome.show(self.log, self.step, shown)
-        self.save()
+        with self.stopping.held():
+            self.progress = after_epoch(self.progress, self.step, validation.mean_loss)
+            training, self.sums = self.sums.totals, Sums.empty(self.compiled.classes)
+            report(self.log, self.step, epoch, training, validation, self.clock, self.plan.train.table.names)
+            self.collapse.look(training, validation, last=finished(self.config, self.progress))
+            if pictured:
+                outcome.show(self.log, self.step, shown)
+            self.save()
         if pictured:
             outcome.draw_curves(folder)
 
@@ -131,6 +150,7 @@ class Training:
         self.settle()
         running = {"logs": self.log.secured(), "sums": self.sums.to_json(), "collapse": self.collapse.memory}
         self.checkpoints.save(self.step, self.state, self.progress._replace(running=running))
+        self.saved = self.place
         self.cadence.note_save()
 
 

@@ -11,11 +11,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 import jaxseg
-from jaxseg.config import from_json, to_json
+from jaxseg.config import to_json
 
 Death = tuple[str, int, int]
-"""A signal, sent before the n-th call (from 1) of a function, such as ("jaxseg.training.Training.save", 2, SIGKILL)."""
+"""A signal that comes with the n-th call (from 1) of a function: ("jaxseg.training.Training.save", 2, SIGKILL)."""
 
 
 class Mortals:
@@ -81,9 +83,12 @@ def live(order: dict[str, Any], output: Path) -> None:
         with output.open("w") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
+        Figure.savefig = lambda *_, **__: None  # it takes longer than all the rest
         for death in order["deaths"]:
             doomed(*death)
-        jaxseg.train.fit(from_json(order["config"]), order["workdir"])
+        script = output.with_suffix(".py")
+        script.write_text(f"from jaxseg.config import from_json\nconfig = from_json({order['config']!r})\n")
+        jaxseg.train.main(["--config", str(script), "--workdir", order["workdir"]])
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
@@ -98,7 +103,8 @@ def live(order: dict[str, Any], output: Path) -> None:
 def mother() -> None:
     """Answers each line of orders with a child's end."""
     output = Path(f"/tmp/jaxseg-mortal-{os.getpid()}")
-    importlib.import_module("jaxseg.train")
+    for name in ("jaxseg.train", "matplotlib.backends.backend_agg", "tensorboardX"):
+        importlib.import_module(name)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for line in sys.stdin:
         child = os.fork()
@@ -106,7 +112,8 @@ def mother() -> None:
             live(json.loads(line), output)
         _, status = os.waitpid(child, 0)
         print(json.dumps({"status": os.waitstatus_to_exitcode(status), "printed": output.read_text()}), flush=True)
-    output.unlink(missing_ok=True)
+    for path in (output, output.with_suffix(".py")):
+        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

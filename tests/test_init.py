@@ -120,7 +120,7 @@ def test_the_command_takes_it(sample: Path, tmp_path: Path, capsys: pytest.Captu
     words = ["--config", str(config), "--data.root", str(sample), "--workdir", str(tmp_path / "r")]
     with pytest.raises(SystemExit) as status:
         main([*words, "--init", str(tmp_path / "none.pth")])
-    assert status.value.code == 2
+    assert status.value.code == 1
     assert "none.pth: no such file" in capsys.readouterr().err
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
-    ("trouble", "arrays", "progress", "digests", "board"),
+    ("trouble", "arrays", "progress", "digests", "board", "stopping"),
     ("errors",),
-    ("run", "shelf", "likeness", "cadence"),
+    ("run", "shelf", "likeness", "cadence", "lock"),
     ("growing",),
     ("losses", "metrics", "optim", "scores.boundary", "scores.levels", "scores.bootstrap", "collapse"),
     ("scores.sweep", "scores.calibration", "scores.scoreboard"),

@@ -111,27 +111,6 @@ def test_going_on_equals_never_stopping(done: RunFolder, sample: Path, tmp_path:
         assert (tmp_path / name).read_bytes() == (done.path / name).read_bytes(), name
 
 
-def test_a_run_cut_off_goes_on_from_its_checkpoint(
-    done: RunFolder, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = jaxseg.training.report
-
-    def cut(log: object, step: int, epoch: int, *rest: object) -> None:
-        real(log, step, epoch, *rest)
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("jaxseg.training.report", cut)
-        with pytest.raises(KeyboardInterrupt):
-            fit(small(sample), tmp_path)
-    assert len(read_lines(tmp_path / "metrics.jsonl")) == len(read_lines(done.metrics)), "epoch 2 was logged"
-    assert not (tmp_path / "unet_model.pth").exists()
-    fit(small(sample), tmp_path)
-    for name in ("metrics.jsonl", "unet_model.pth", "unet_model_final.pth"):
-        assert (tmp_path / name).read_bytes() == (done.path / name).read_bytes(), name
-
-
 def test_another_config_in_the_folder_is_refused_by_its_settings(done: RunFolder, sample: Path) -> None:
     config = small(sample, seed=5, batch_size=2)
     with pytest.raises(jaxseg.InputError) as error:

@@ -10,13 +10,9 @@ from typing import Any, NamedTuple
 from jaxseg.config import differences
 from jaxseg.data.stream import entries
 from jaxseg.errors import DataError, InputError
+from jaxseg.lock import locked
 from jaxseg.predicting.inputs import Item
 from jaxseg.run import write_whole
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 NAME = "predicted.jsonl"
 
@@ -120,19 +116,6 @@ class Journal:
         """Of one file."""
         self.file.seek(self.lines[name].place)
         return json.loads(self.file.readline())
-
-
-def locked(file: Any) -> bool:
-    """Keep other runs off until the file is closed, or the process ends; false where one is at it already."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network's file systems know no locks
-        pass
-    return True
 
 
 def lines_of(file: Any) -> Iterator[tuple[int, bytes]]:
