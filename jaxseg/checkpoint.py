@@ -5,6 +5,8 @@ import functools
 import logging
 import os
 import sys
+import traceback
+import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +19,7 @@ from jaxtyping import PyTree
 from jaxseg.errors import InputError
 from jaxseg.likeness import check_arrays
 from jaxseg.shelf import NEW, SEALED, DamageError, Shelf
-from jaxseg.trouble import Troubles, advice, kind, reason, warn
+from jaxseg.trouble import REFUSALS, Troubles, advice, kind, reason, refusal, warn
 
 Which = Literal["best", "latest"] | int
 """A checkpoint of a run: of the lowest validation loss, the newest, or that of a step."""
@@ -114,6 +116,8 @@ class Checkpoints:
         """Tell that the checkpoint of a step is not there, and why; what there is of it is removed."""
         self.shelf.drop_unfinished()
         steps, folder = self.shelf.steps(), self.shelf.path
+        if kind(error) not in REFUSALS:  # of several errors at once, orbax may have given another one
+            error = refusal(folder) or error
         newest = f"The newest one on disk is of step {steps[-1]}." if steps else "There is none on disk."
         self.missed = (
             f"The checkpoint of step {step} could not be written: {reason(error)}. {advice(error, folder)} "
@@ -198,14 +202,23 @@ class Checkpoints:
 @functools.cache
 def hush() -> None:
     """Leave out orbax's pages of traces where a save fails, and those of its event loop after that; we tell it."""
-    logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(lambda record: not of_orbax(record))
+    warnings.filterwarnings("ignore", "coroutine 'async_serialize", RuntimeWarning)
     shown = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        text = str(unraisable.exc_value)
+        if text != "Event loop is closed" and not text.startswith("coroutine 'async_serialize"):
             shown(unraisable)
 
     sys.unraisablehook = hook
+
+
+def of_orbax(record: logging.LogRecord) -> bool:
+    trace = record.exc_info[2] if record.exc_info else None
+    files = (frame.filename for frame in traceback.extract_tb(trace))
+    return any("orbax" in text for text in (record.pathname, record.getMessage(), *files))
 
 
 def reading() -> ocp.Checkpointer:

@@ -12,8 +12,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxseg.board import Board, event_files
+from jaxseg.digests import settle
 from jaxseg.errors import InputError
+from jaxseg.growing import GrowingFile
 from jaxseg.run import RunFolder, write_whole
+from jaxseg.trouble import Troubles
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,23 @@ class RunLog:
     """Writes what a run says; it goes on where the run goes on."""
 
     def __init__(
-        self, folder: RunFolder, settings: Logs, *, step: int, lengths: dict[str, int], config: dict[str, Any]
+        self,
+        folder: RunFolder,
+        settings: Logs,
+        *,
+        step: int,
+        lengths: dict[str, int],
+        config: dict[str, Any],
+        troubles: Troubles | None = None,
     ) -> None:
         """What the files hold beyond `lengths`, as `secured` gave them at `step`, is cut off: it is done again."""
-        self.folder = folder
+        self.folder, troubles = folder, troubles or Troubles()
         cut(folder, lengths)
         self.run = start_wandb(folder, settings, config) if settings.wandb else None
-        self.board = Board(folder.path, step=step) if settings.tensorboard else None
-        self.metrics = folder.metrics.open("a")
-        self.timings = folder.timings.open("a")
-        keep_entries(folder.path)
+        self.board = Board(folder.path, troubles, step=step) if settings.tensorboard else None
+        self.metrics = GrowingFile(folder.metrics, troubles)
+        self.timings = GrowingFile(folder.timings, troubles)
+        settle(folder.path)
 
     def __enter__(self) -> "RunLog":
         return self
@@ -64,11 +74,14 @@ class RunLog:
             self.run.finish()
 
     def secured(self) -> dict[str, int]:
-        """Wait until all that was logged is on disk; the length of each file, for a checkpoint of this moment."""
-        for file in (self.metrics, self.timings):
-            os.fsync(file.fileno())
-        if self.board:
-            self.board.flush()
+        """Wait until all that was logged is on disk; the length of each file, for a checkpoint of this moment.
+
+        Raises:
+            OSError: if the disk refuses it. It is in memory then, and the next call tries again.
+        """
+        for file in (self.metrics, self.timings, self.board):
+            if file is not None:
+                file.secure()
         return {path.name: path.stat().st_size for path in logged(self.folder)}
 
     def numbers(self, step: int, record: dict[str, Any]) -> None:
@@ -100,11 +113,10 @@ class RunLog:
             self.run.log({name: wandb.Image(panel) for name, panel in panels.items()}, step=step)
 
 
-def append(file: Any, record: dict[str, Any]) -> None:
-    """One line of JSON, flushed; numbers that are not finite, which JSON lacks, are null."""
+def append(file: GrowingFile, record: dict[str, Any]) -> None:
+    """One line of JSON; numbers that are not finite, which JSON lacks, are null."""
     known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-    file.write(json.dumps(known, allow_nan=False) + "\n")
-    file.flush()
+    file.write((json.dumps(known, allow_nan=False) + "\n").encode())
 
 
 def logged(folder: RunFolder) -> list[Path]:
@@ -122,15 +134,6 @@ def cut(folder: RunFolder, lengths: dict[str, int]) -> None:
             os.truncate(path, length)
         elif length > now:
             print(f"warning: {path} is shorter than when the checkpoint was saved: records are missing.")
-
-
-def keep_entries(folder: Path) -> None:
-    """Files that were made in the folder are in it after a power failure, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def start_wandb(folder: RunFolder, settings: Logs, config: dict[str, Any]) -> Any:

@@ -61,7 +61,8 @@ def show(log: RunLog, step: int, shown: Sequence[Shown]) -> None:
 def draw_curves(folder: RunFolder) -> None:
     """The losses so far."""
     history = [record for record in read_lines(folder.metrics) if "val_loss" in record]
-    save_loss_curves(folder.path / "loss_curves.png", history)
+    if history:  # not where metrics.jsonl is out of reach
+        save_loss_curves(folder.path / "loss_curves.png", history)
 
 
 def conclude(

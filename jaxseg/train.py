@@ -15,6 +15,7 @@ from jaxseg.config import Arguments, Config, parse, to_json
 from jaxseg.dry_run import tell_dry_run
 from jaxseg.errors import told_plainly
 from jaxseg.exhaustion import memory_told
+from jaxseg.growing import GrowingFile
 from jaxseg.initial import started_from
 from jaxseg.lock import sole_run
 from jaxseg.logs import RunLog, append
@@ -27,6 +28,7 @@ from jaxseg.step import TrainState
 from jaxseg.stopping import STATUS, Stopped, Stopping
 from jaxseg.story import introduce, tell_faults
 from jaxseg.training import Training, finished
+from jaxseg.trouble import Troubles
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,14 @@ def train(plan: Plan, stopping: Stopping) -> None:
             return
         description = outcome.describe(folder, config, plan.train.table)
         lengths = progress.running.get("logs", {})
-        with RunLog(folder, config.logs, step=int(state.step), lengths=lengths, config=to_json(config)) as log:
+        with RunLog(
+            folder,
+            config.logs,
+            step=int(state.step),
+            lengths=lengths,
+            config=to_json(config),
+            troubles=checkpoints.troubles,
+        ) as log:
             training = Training(plan, compiled, checkpoints, log, on_faults, stopping, state, progress)
             training.run()
         progress, last = training.progress, jax.device_get(training.state)
@@ -132,9 +141,11 @@ def fault_writer(folder: RunFolder, known: dict[int, str]) -> Callable[[dict[int
     def write(faults: dict[int, str]) -> None:
         new = {image_id: text for image_id, text in faults.items() if image_id not in known}
         if new:
-            with folder.faults.open("a") as file:
-                for image_id, text in new.items():
-                    append(file, {"image_id": image_id, "error": text})
+            file = GrowingFile(folder.faults, Troubles())
+            for image_id, text in new.items():
+                append(file, {"image_id": image_id, "error": text})
+            file.secure()
+            file.close()
             known.update(new)
 
     return write

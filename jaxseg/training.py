@@ -134,7 +134,8 @@ class Training:
                 outcome.show(self.log, self.step, shown)
             self.save()
         if pictured:
-            outcome.draw_curves(folder)
+            with self.checkpoints.troubles.lived_with("loss_curves.png", folder.path):
+                outcome.draw_curves(folder)
 
     def validate(self, keep: int) -> tuple[Totals, list[Shown]]:
         """The whole validation split, and its first `keep` images with what was predicted."""
@@ -146,11 +147,15 @@ class Training:
             return evaluate_all(self.state, batches, self.compiled, bar=bar, on_faults=self.on_faults, keep=keep)
 
     def save(self) -> None:
-        """A checkpoint of this very step, once all that was logged up to it is on disk."""
+        """A checkpoint of this very step, once all that was logged up to it is on disk; the next may go better."""
         self.settle()
-        running = {"logs": self.log.secured(), "sums": self.sums.to_json(), "collapse": self.collapse.memory}
-        self.checkpoints.save(self.step, self.state, self.progress._replace(running=running))
-        self.saved = self.place
+        try:
+            running = {"logs": self.log.secured(), "sums": self.sums.to_json(), "collapse": self.collapse.memory}
+        except OSError as error:
+            self.checkpoints.miss(self.step, error)
+        else:
+            self.checkpoints.save(self.step, self.state, self.progress._replace(running=running))
+            self.saved = self.place
         self.cadence.note_save()
 
 

@@ -5,6 +5,9 @@ import os
 import re
 import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -57,6 +60,18 @@ def advice(error: BaseException, folder: Path) -> str:
     return f"Look into {folder}."
 
 
+def refusal(folder: Path) -> OSError | None:
+    """What the disk answers now to a small file, if it refuses it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**16))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None
+
+
 def free(folder: Path) -> str:
     """How much room is left on the disk of a folder, or of the nearest one above that is there."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -75,6 +90,16 @@ class Troubles:
         if key not in self.told:
             self.told[key] = what
             warn(f"{what} can't be written: {reason(error)}. {advice(error, folder)} {then}")
+
+    @contextmanager
+    def lived_with(self, what: str, folder: Path) -> Iterator[None]:
+        """For what the run can do without: the disk's refusal is told, and that is all."""
+        try:
+            yield
+        except OSError as error:
+            self.tell(what, error, folder, "Training goes on without it.")
+        else:
+            self.over(what)
 
     def over(self, what: str) -> None:
         """`what` is written now, with all that it had missed."""

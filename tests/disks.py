@@ -13,6 +13,7 @@ class Disk:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.covered: Path | None = None
 
     def fill(self, *, leave: int = 0) -> None:
         """To the last byte, or but for some."""
@@ -32,11 +33,20 @@ class Disk:
     def mount(self, options: str) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path)], check=True)
 
-    def read_only(self, yes: bool) -> None:
-        """Remounted."""
-        subprocess.run(["mount", "-o", f"remount,{'ro' if yes else 'rw'}", str(self.path)], check=True)
+    def cover(self, folder: Path) -> None:
+        """Stand in a folder's place, empty and read-only, as where a mount is lost."""
+        subprocess.run(["mount", "-o", "remount,ro", str(self.path)], check=True)
+        subprocess.run(["mount", "--bind", str(self.path), str(folder)], check=True)
+        self.covered = folder
+
+    def uncover(self) -> None:
+        """The folder is there again."""
+        if self.covered:
+            subprocess.run(["umount", "--lazy", str(self.covered)], check=True)
+            self.covered = None
 
     def unmount(self) -> None:
+        self.uncover()
         subprocess.run(["umount", "--lazy", str(self.path)], check=True)
 
 

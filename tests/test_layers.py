@@ -5,10 +5,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
-    ("trouble", "arrays", "progress", "digests", "board", "stopping"),
+    ("trouble", "arrays", "progress", "digests", "stopping"),
     ("errors",),
     ("run", "shelf", "likeness", "cadence", "lock"),
     ("growing",),
+    ("board",),
     ("losses", "metrics", "optim", "scores.boundary", "scores.levels", "scores.bootstrap", "collapse"),
     ("scores.sweep", "scores.calibration", "scores.scoreboard"),
     ("scores.titles", "scores.image_score"),
