@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxseg import convert, doctor, evaluate, export, predict, train, visualize
+    from jaxseg import convert, doctor, evaluate, export, predict, replay, train, visualize
     from jaxseg.arrays import VOID, Batch
     from jaxseg.cadence import Checkpointing
     from jaxseg.config import Config, load_config
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jaxseg.data.samples import Data, Samples, open_split
     from jaxseg.errors import InputError
     from jaxseg.foreign import Foreign
+    from jaxseg.guard import Guard
     from jaxseg.logs import Logs
     from jaxseg.losses import CrossEntropy
     from jaxseg.models.unet import UNet
@@ -37,6 +38,7 @@ _HOME = {
     "Data": "jaxseg.data.samples",
     "Evaluation": "jaxseg.scores.evaluation",
     "Foreign": "jaxseg.foreign",
+    "Guard": "jaxseg.guard",
     "InputError": "jaxseg.errors",
     "Logs": "jaxseg.logs",
     "Prediction": "jaxseg.predicting.prediction",
@@ -60,6 +62,7 @@ _HOME = {
     "read_pth": "jaxseg.pth",
     "read_safetensors": "jaxseg.tensors_file",
     "read_weights": "jaxseg.weights",
+    "replay": None,
     "train": None,
     "train_batches": "jaxseg.data.loader",
     "visualize": None,

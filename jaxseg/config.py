@@ -16,6 +16,7 @@ import tyro
 from jaxseg.cadence import Checkpointing
 from jaxseg.data.samples import Data
 from jaxseg.errors import InputError
+from jaxseg.guard import Guard
 from jaxseg.logs import Logs
 from jaxseg.losses import CrossEntropy
 from jaxseg.models.unet import UNet
@@ -37,6 +38,7 @@ class Config:
         patience: stop after so many epochs without a lower validation loss; None: never.
         logs: what is logged, and where.
         checkpointing: when checkpoints are saved.
+        guard: what happens at a loss or a gradient that is not finite.
     """
 
     data: Data = field(default_factory=Data)
@@ -49,12 +51,22 @@ class Config:
     patience: int | None = None
     logs: Logs = field(default_factory=Logs)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    guard: Guard = field(default_factory=Guard)
 
 
-CLASSES: tuple[type, ...] = (Config, Data, UNet, CrossEntropy, Adam, Logs, Checkpointing)
+CLASSES: tuple[type, ...] = (Config, Data, UNet, CrossEntropy, Adam, Logs, Checkpointing, Guard)
 """What `from_json` builds: these and nothing else."""
 
-MAY_CHANGE = ("epochs", "logs", "checkpointing", "data.threads", "data.workers", "data.cache", "data.cache_folder")
+MAY_CHANGE = (
+    "epochs",
+    "logs",
+    "checkpointing",
+    "guard",
+    "data.threads",
+    "data.workers",
+    "data.cache",
+    "data.cache_folder",
+)
 """Settings that may differ when a run goes on; they change no number of it."""
 
 
@@ -155,8 +167,8 @@ class Arguments:
 Command = TypeVar("Command", bound=Arguments)
 
 
-def parse(command: type[Command], prog: str, argv: Sequence[str] | None = None) -> Command:
-    """Parse a command line; what the config file says is the default of each setting.
+def parse(command: type[Command], prog: str, argv: Sequence[str] | None = None, start: Config | None = None) -> Command:
+    """Parse a command line; what the config file says is the default of each setting, or `start` without a file.
 
     Unknown flags end the program with status 2 and suggestions.
 
@@ -167,9 +179,9 @@ def parse(command: type[Command], prog: str, argv: Sequence[str] | None = None) 
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", type=Path)
     path = finder.parse_known_args(words)[0].config
-    default = command(config=path, settings=load_config(path) if path else Config())
+    default = command(config=path, settings=load_config(path) if path else start or Config())
     arguments = tyro.cli(command, default=default, args=words, prog=prog, description=command.__doc__)
-    if arguments.config is None:
+    if arguments.config is None and start is None:
         raise InputError(
             "give --config FILE.py, such as experiments/unet.py. The shortest config is the faithful recipe:\n"
             "  import jaxseg\n  config = jaxseg.Config()"

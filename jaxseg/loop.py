@@ -64,7 +64,10 @@ def compile_steps(config: Config, layout: Layout) -> Compiled:
             out_shardings=layout.state,
         ),
         jax.jit(
-            partial(train_step, optimizer=optimizer, **bound), donate_argnums=0, out_shardings=layout.state, **laid
+            partial(train_step, optimizer=optimizer, guard=config.guard, **bound),
+            donate_argnums=0,
+            out_shardings=layout.state,
+            **laid,
         ),
         jax.jit(partial(eval_step, **bound), out_shardings=(layout.state, layout.batch), **laid),
         max(2, config.model.out_channels or 0),

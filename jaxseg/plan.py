@@ -40,6 +40,7 @@ def make_plan(config: Config, folder: RunFolder, init: Path | None) -> Plan:
         InputError: for data, sizes, settings or weights that can't be used, or a folder that holds another run.
     """
     config.checkpointing.check()
+    config.guard.check()
     config = as_begun(config, folder)
     faults = {fault["image_id"]: fault["error"] for fault in read_lines(folder.faults)}
     train = open_split(config.data, "train", known_faults=faults)

@@ -48,6 +48,10 @@ class RunFolder:
         """Images that could not be read, one a line."""
         return self.path / "faults.jsonl"
 
+    def nonfinite(self, step: int) -> Path:
+        """What reproduces a step that the run stopped at."""
+        return self.path / f"nonfinite-{step}.npz"
+
     @property
     def checkpoints(self) -> Path:
         """Orbax checkpoints by step."""

@@ -1,6 +1,6 @@
 """One training step and one evaluation step, as pure functions of state and batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float32, Int32, PyTree, UInt8
 
 from jaxseg.arrays import Batch
+from jaxseg.guard import STOP, Guard, Health, Verdict, examine, healthy
 from jaxseg.losses import valid_pixels
 from jaxseg.metrics import confusion, predict_classes
 from jaxseg.models.unet import UNet
@@ -27,14 +28,20 @@ class TrainState(NamedTuple):
     params: PyTree
     batch_stats: PyTree
     opt_state: Any
+    health: Health
 
 
 class StepResult(NamedTuple):
-    """What a step says of its batch: add `loss * pixels`, `pixels` and `confusion` over batches, divide once."""
+    """What a step says of its batch: add `loss * pixels`, `pixels` and `confusion` over batches, divide once.
+
+    A training step tells the norm of its gradient as well, and a `Verdict` on it; an evaluation has neither.
+    """
 
     loss: Float32[Array, ""]
     pixels: Int32[Array, ""]
     confusion: Int32[Array, "classes classes"]
+    norm: Any = None
+    verdict: Any = None
 
 
 def scale(image: UInt8[Array, "batch height width channels"]) -> Float32[Array, "batch height width channels"]:
@@ -48,28 +55,75 @@ def create_state(
     """The state before the first step, for images of (height, width, channels)."""
     variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables["params"]
-    return TrainState(jnp.zeros((), jnp.int32), params, variables.get("batch_stats", {}), optimizer.init(params))
+    start, batch_stats = jnp.zeros((), jnp.int32), variables.get("batch_stats", {})
+    return TrainState(start, params, batch_stats, optimizer.init(params), healthy())
 
 
 def train_step(
-    state: TrainState, batch: Batch, *, model: UNet, optimizer: optax.GradientTransformation, loss: Loss
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: UNet,
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    guard: Guard = STOP,
 ) -> tuple[TrainState, StepResult]:
     """One update from one batch; the result describes the weights before it.
 
     A batch without a valid pixel leaves all but the step number as it was: normalisation has no statistics of it.
+    So does a loss or a gradient that is not sound, where the guard skips. Where it stops, nothing changes but its flag,
+    from then on: the state is that before the bad step, however many steps were started after it.
     """
     valid = valid_pixels(batch)
+    (value, (logits, given)), gradients = differentiate(state, batch, valid, model=model, loss=loss)
+    batch_stats, norm = given.get("batch_stats", {}), optax.global_norm(gradients)
+    verdict, health = examine(guard, state.health, state.step, loss=value, norm=norm, statistics=batch_stats)
+    counted = valid.any()
+    verdict = jnp.where(counted, verdict, Verdict.SOUND)
+    health = jax.tree.map(partial(jnp.where, counted), health, state.health)
 
-    def objective(params: PyTree) -> tuple[Array, tuple[Array, PyTree]]:
-        variables = {"params": params, "batch_stats": state.batch_stats}
-        logits, new = model.apply(variables, scale(batch.image), valid, train=True, mutable=["batch_stats"])
-        return loss(logits, batch.mask, valid), (logits, new.get("batch_stats", {}))
-
-    (value, (logits, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    new = TrainState(state.step, optax.apply_updates(state.params, updates), batch_stats, opt_state)
-    kept = jax.tree.map(partial(jnp.where, valid.any()), new, state)
-    return kept._replace(step=state.step + 1), judge(value, logits, batch, valid)
+    new = TrainState(state.step, optax.apply_updates(state.params, updates), batch_stats, opt_state, health)
+    used = counted & (verdict == Verdict.SOUND) & ~health.stopped
+    kept = jax.tree.map(partial(jnp.where, used), new, state)
+    step = jnp.where(health.stopped, state.step, state.step + 1)
+    result = judge(value, logits, batch, valid)._replace(norm=norm, verdict=verdict)
+    return kept._replace(step=step, health=health), result
+
+
+def differentiate(
+    state: TrainState,
+    batch: Batch,
+    valid: Bool[Array, "batch height width"],
+    *,
+    model: UNet,
+    loss: Loss,
+    capture: bool = False,
+) -> tuple[tuple[Float32[Array, ""], tuple[Array, Any]], PyTree]:
+    """((loss, (logits, what else the network gave)), gradient); with `capture` the output of each layer: "layers"."""
+    mutable = ["batch_stats", "intermediates"] if capture else ["batch_stats"]
+
+    def objective(params: PyTree) -> tuple[Array, tuple[Array, Any]]:
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        logits, new = model.apply(
+            variables, scale(batch.image), valid, train=True, mutable=mutable, capture_intermediates=capture
+        )
+        if capture:
+            new = {**new, "layers": in_order(new["intermediates"])}
+        return loss(logits, batch.mask, valid), (logits, new)
+
+    return jax.value_and_grad(objective, has_aux=True)(state.params)
+
+
+def in_order(captured: Mapping[str, Any], path: str = "") -> list[dict[str, Array]]:
+    """The layers' outputs in the order of the calls, which is flax's; each by itself, since JAX sorts dictionaries."""
+    found: list[dict[str, Array]] = []
+    for name, child in captured.items():
+        if name != "__call__":
+            found += in_order(child, f"{path}/{name}" if path else name)
+        elif path:  # the network's own are the logits
+            found.append({path: child[0]})
+    return found
 
 
 def eval_step(

@@ -6,6 +6,7 @@ from jaxseg.collapse import Kind, collapses, shared_images
 from jaxseg.config import Config
 from jaxseg.data.samples import Samples
 from jaxseg.data.twins import twins
+from jaxseg.guard import Health
 from jaxseg.logs import RunLog
 from jaxseg.loop import Clock
 from jaxseg.metrics import Totals
@@ -51,10 +52,18 @@ def drawn(train: Samples, config: Config, steps: int) -> str:
 
 
 def report(
-    log: RunLog, step: int, epoch: int, training: Totals, validation: Totals, clock: Clock, names: tuple[str, ...]
+    log: RunLog,
+    step: int,
+    epoch: int,
+    training: Totals,
+    validation: Totals,
+    clock: Clock,
+    names: tuple[str, ...],
+    health: Health,
 ) -> None:
     """One epoch's numbers, to the logs and as a row on the terminal."""
     record: dict[str, float | int | None] = {"epoch": epoch}
+    record |= {"gradient_norm": float(health.usual_norm), "skipped_updates": int(health.skipped)}
     for split, totals in (("train", training), ("val", validation)):
         scores = totals.scores
         record[f"{split}_loss"] = totals.mean_loss

@@ -1,5 +1,6 @@
 """What an epoch has summed so far: to JSON and back, so that a run that goes on within it ends in the same bytes."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Sums:
         self.losses.append(loss)
 
     def take_loss(self) -> float:
-        """The mean loss of the steps since it was last taken."""
-        mean = sum(self.losses) / len(self.losses)
+        """The mean loss of the steps since it was last taken; NaN if there were none."""
+        mean = sum(self.losses) / len(self.losses) if self.losses else math.nan
         self.losses = []
         return mean

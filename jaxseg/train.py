@@ -1,8 +1,9 @@
 """`python -m jaxseg.train --config FILE.py`: trains a network, and leaves all one needs afterwards in one folder."""
 
+import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,18 @@ import jax
 from jaxseg import outcome
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.compile_cache import keep_compiled
-from jaxseg.config import Arguments, Config, parse, to_json
+from jaxseg.config import Arguments, Config, from_json, parse, to_json
 from jaxseg.dry_run import tell_dry_run
-from jaxseg.errors import told_plainly
+from jaxseg.errors import counted, told_plainly
 from jaxseg.exhaustion import memory_told
 from jaxseg.growing import GrowingFile
+from jaxseg.incident import read_settings
 from jaxseg.initial import started_from
 from jaxseg.lock import sole_run
 from jaxseg.logs import RunLog, append
 from jaxseg.loop import Compiled, abstract_state, compile_steps
 from jaxseg.plan import Plan, make_plan
+from jaxseg.replay import replay
 from jaxseg.run import RunFolder, remove_unfinished
 from jaxseg.scores.threshold import choose_threshold, trained
 from jaxseg.sharding import data_parallel
@@ -39,19 +42,26 @@ class TrainArguments(Arguments):
         workdir: the run's folder; None: runs/<name of the config file>.
         init: weights to start from: a run, a converted folder, a .pth or a .safetensors.
         dry_run: train nothing; compile, time a few steps, and tell what the run would take. Exit status 1: too much.
+        replay: the file of a step that a run stopped at (nonfinite-STEP.npz): run it again, and nothing else. No data
+            and no --config are needed; other settings show whether they mend it.
     """
 
     workdir: Path | None = None
     init: Path | None = None
     dry_run: bool = False
+    replay: Path | None = None
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     with told_plainly(status=1):
-        arguments = parse(TrainArguments, "python -m jaxseg.train", argv)
-        assert arguments.config is not None
+        words = sys.argv[1:] if argv is None else argv
+        arguments = parse(TrainArguments, "python -m jaxseg.train", words, start=replayed(words))
         keep_compiled()
+        if arguments.replay:
+            print(replay(arguments.replay, arguments.settings))
+            return
+        assert arguments.config is not None
         workdir = arguments.workdir or Path("runs") / arguments.config.stem
         try:
             if arguments.dry_run:
@@ -61,6 +71,14 @@ def main(argv: list[str] | None = None) -> None:
         except Stopped as stopped:
             print(stopped, file=sys.stderr)
             raise SystemExit(STATUS) from None
+
+
+def replayed(words: Sequence[str]) -> Config | None:
+    """The settings in the file to replay, which then are the defaults."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--replay", type=Path)
+    path = finder.parse_known_args(words)[0].replay
+    return from_json(read_settings(path)) if path else None
 
 
 def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> RunFolder:
@@ -117,6 +135,8 @@ def train(plan: Plan, stopping: Stopping) -> None:
         folder, description, best=best, last=last, shown=choice.shown, threshold=choice.threshold, epoch=progress.epoch
     )
     tell_faults(folder)
+    if last.health.skipped:
+        print(f"{counted(int(last.health.skipped), 'update')} left out: not finite, or a spike (metrics.jsonl).")
     print(f"Done: {progress.epoch} epochs, the best after step {progress.best_step}. Everything is in {folder.path}/")
 
 

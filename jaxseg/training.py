@@ -12,6 +12,7 @@ from jaxseg.cadence import Cadence
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.config import Config
 from jaxseg.data.loader import Loaded, eval_batches, train_batches
+from jaxseg.guard import Verdict
 from jaxseg.logs import RunLog
 from jaxseg.loop import Clock, Compiled, Shown, evaluate_all
 from jaxseg.metrics import Totals
@@ -21,6 +22,7 @@ from jaxseg.step import StepResult, TrainState
 from jaxseg.stopping import Stopped, Stopping
 from jaxseg.story import CollapseWatch, report
 from jaxseg.sums import Sums
+from jaxseg.unsound import Skips, stop_at
 
 
 class Pending(NamedTuple):
@@ -56,6 +58,7 @@ class Training:
         self.cadence = Cadence(self.config.checkpointing)
         self.saved = self.place
         self.clock = Clock(0.0, 0.0, 0)
+        self.skips = Skips(int(state.health.skipped))
 
     @property
     def place(self) -> tuple[int, int]:
@@ -115,8 +118,15 @@ class Training:
         """Look at the result of the last step, once."""
         if self.pending is None:
             return
-        (step, _, result), self.pending = self.pending, None
-        self.sums.add(jax.device_get(result))
+        (step, loaded, result), self.pending = self.pending, None
+        result = jax.device_get(result)
+        if result.verdict == Verdict.SOUND:
+            self.sums.add(result)
+            self.skips.in_a_row = 0
+        elif self.config.guard.action == "stop":
+            raise stop_at(self.plan.folder, self.config, self.compiled.layout, self.state, loaded, result)
+        else:
+            self.skips.note(step, loaded.image_ids, result)
         if step % self.config.logs.every == 0:
             self.log.numbers(step, {"batch_loss": self.sums.take_loss()})
 
@@ -128,7 +138,8 @@ class Training:
         with self.stopping.held():
             self.progress = after_epoch(self.progress, self.step, validation.mean_loss)
             training, self.sums = self.sums.totals, Sums.empty(self.compiled.classes)
-            report(self.log, self.step, epoch, training, validation, self.clock, self.plan.train.table.names)
+            names = self.plan.train.table.names
+            report(self.log, self.step, epoch, training, validation, self.clock, names, self.state.health)
             self.collapse.look(training, validation, last=finished(self.config, self.progress))
             if pictured:
                 outcome.show(self.log, self.step, shown)

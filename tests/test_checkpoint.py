@@ -14,6 +14,7 @@ from harm import HARMS, flip
 from jaxseg.checkpoint import Checkpoints, Progress, load_weights
 from jaxseg.digests import DIGESTS
 from jaxseg.errors import InputError
+from jaxseg.guard import healthy
 from jaxseg.shelf import DamageError, Shelf
 from jaxseg.step import TrainState
 
@@ -22,7 +23,7 @@ PROGRESS = Progress(epoch=1, best_step=1, best_loss=math.inf, epochs_since_best=
 
 def state(seed: int) -> TrainState:
     values = jax.random.normal(jax.random.key(seed), (3, 5))
-    return TrainState(jnp.asarray(seed, jnp.int32), {"enc1": {"kernel": values}}, {}, {"mu": values * 2})
+    return TrainState(jnp.asarray(seed, jnp.int32), {"enc1": {"kernel": values}}, {}, {"mu": values * 2}, healthy())
 
 
 def kept(folder: Path) -> set[str]:
@@ -200,7 +201,9 @@ def test_one_without_digests_is_used_if_it_never_had_any(folder: Path) -> None:
 def test_another_state_is_told_array_by_array_and_is_no_damage(folder: Path) -> None:
     moment = jax.ShapeDtypeStruct((3, 5), np.float16)
     params = {"enc2": {"kernel": jax.ShapeDtypeStruct((4, 5), np.float32)}, "enc1": {"kernel": moment}}
-    other = TrainState(LIKE.step, params, {"mean": moment}, {"mu": jax.ShapeDtypeStruct((5, 3), np.float32)})
+    other = TrainState(
+        LIKE.step, params, {"mean": moment}, {"mu": jax.ShapeDtypeStruct((5, 3), np.float32)}, LIKE.health
+    )
     with Checkpoints(folder) as checkpoints, pytest.raises(InputError) as caught:
         checkpoints.newest(other)
     assert not isinstance(caught.value, DamageError)

@@ -101,7 +101,7 @@ def test_the_result_is_of_the_weights_before_the_step(classes):
     )
     _, result = training(model)(state, batch)
     seen, predicted = evaluation(model)(state, batch)
-    assert_same(result, seen, rtol=1e-6)
+    assert_same(result._replace(norm=None, verdict=None), seen, rtol=1e-6)
 
     logits = jax.jit(partial(forward, model=model))(state, batch.image)
     np.testing.assert_array_equal(predicted, predict_classes(logits))
@@ -185,7 +185,7 @@ def test_the_steps_lower_for_cpu_cuda_and_tpu(model):
     shapes = partial(create_state, model=model, optimizer=OPTIMIZER, image_shape=(224, 224, 3))
     state = jax.eval_shape(shapes, jax.random.key(0))
     batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), random_batch(size=(224, 224)))
-    for step, count in ((training(model), len(jax.tree.leaves(state)) + 3), (evaluation(model), 4)):
+    for step, count in ((training(model), len(jax.tree.leaves(state)) + 5), (evaluation(model), 4)):
         exported = jax.export.export(step, platforms=("cpu", "cuda", "tpu"))(state, batch)
         assert exported.platforms == ("cpu", "cuda", "tpu")
         assert len(exported.out_avals) == count

@@ -14,6 +14,7 @@ from trained import random_images, random_model, tiny_run
 
 import jaxseg
 from jaxseg.checkpoint import Checkpoints, Progress
+from jaxseg.guard import healthy
 from jaxseg.pth import read_pth
 from jaxseg.run import RunFolder, write_json
 from jaxseg.shelf import Shelf
@@ -75,7 +76,7 @@ def test_the_best_need_not_be_the_latest_and_needs_no_statistics(tmp_path: Path)
     with Checkpoints(folder.checkpoints) as checkpoints:
         for step in (3, 6, 9):
             weights = jax.tree.map(lambda leaf, step=step: leaf + step, params)
-            state = TrainState(jnp.asarray(step, jnp.int32), weights, {}, {"moment": weights})
+            state = TrainState(jnp.asarray(step, jnp.int32), weights, {}, {"moment": weights}, healthy())
             checkpoints.save(
                 step, state, Progress(step // 3, best_step=3, best_loss=0.1, epochs_since_best=0, running={})
             )
