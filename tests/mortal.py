@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,31 +24,43 @@ Death = tuple[str, int, int]
 class Mortals:
     """Starts runs. Close it at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: str = __file__, environment: dict[str, str] | None = None) -> None:
+        """`script` calls `mother`, with what a child does."""
         package = str(Path(jaxseg.__file__).parents[1])
-        environment = {**os.environ, "PYTHONPATH": package, "XLA_FLAGS": ""}
         self.mother = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=environment or {**os.environ, "PYTHONPATH": package, "XLA_FLAGS": ""},
             start_new_session=True,
         )
 
     def run(self, config: jaxseg.Config, workdir: Path, *deaths: Death) -> tuple[int, str]:
         """One run to its end: its exit status, or minus the signal that killed it; and all that it printed."""
+        self.start(order(config, workdir, deaths=deaths))
+        return self.end()
+
+    def start(self, order: dict[str, Any]) -> None:
+        """Begin a run."""
         assert self.mother.stdin is not None
-        assert self.mother.stdout is not None
-        order = {"config": to_json(config), "workdir": str(workdir), "deaths": deaths}
         self.mother.stdin.write(json.dumps(order) + "\n")
         self.mother.stdin.flush()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end, which `run` returns."""
+        assert self.mother.stdout is not None
         answer = json.loads(self.mother.stdout.readline())
         return answer["status"], answer["printed"]
 
     def close(self) -> None:
         """End them all."""
         self.mother.communicate(timeout=30)
+
+
+def order(config: jaxseg.Config, workdir: Path, **more: Any) -> dict[str, Any]:
+    """What a child is told."""
+    return {"config": to_json(config), "workdir": str(workdir), "deaths": (), **more}
 
 
 def doomed(target: str, nth: int, number: int) -> None:
@@ -83,7 +96,8 @@ def live(order: dict[str, Any], output: Path) -> None:
         with output.open("w") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
-        Figure.savefig = lambda *_, **__: None  # it takes longer than all the rest
+        if not order.get("figures"):
+            Figure.savefig = lambda *_, **__: None  # it takes longer than all the rest
         for death in order["deaths"]:
             doomed(*death)
         script = output.with_suffix(".py")
@@ -100,7 +114,7 @@ def live(order: dict[str, Any], output: Path) -> None:
         os._exit(status)
 
 
-def mother() -> None:
+def mother(live: Callable[[dict[str, Any], Path], None]) -> None:
     """Answers each line of orders with a child's end."""
     output = Path(f"/tmp/jaxseg-mortal-{os.getpid()}")
     for name in ("jaxseg.train", "matplotlib.backends.backend_agg", "tensorboardX"):
@@ -117,4 +131,4 @@ def mother() -> None:
 
 
 if __name__ == "__main__":
-    mother()
+    mother(live)
