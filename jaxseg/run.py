@@ -123,3 +123,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text().split("\n")[:-1]
     return [json.loads(line) for line in lines]
+
+
+def drop_unfinished_line(path: Path) -> None:
+    """Cut off an unfinished last line, as a crash leaves it: what is appended shall begin a line."""
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)

@@ -24,7 +24,7 @@ from jaxseg.logs import RunLog, append
 from jaxseg.loop import Compiled, abstract_state, compile_steps
 from jaxseg.plan import Plan, make_plan
 from jaxseg.replay import replay
-from jaxseg.run import RunFolder, remove_unfinished
+from jaxseg.run import RunFolder, drop_unfinished_line, remove_unfinished
 from jaxseg.scores.threshold import choose_threshold, trained
 from jaxseg.sharding import data_parallel
 from jaxseg.step import TrainState
@@ -157,6 +157,7 @@ def start(plan: Plan, compiled: Compiled, checkpoints: Checkpoints) -> tuple[Tra
 
 def fault_writer(folder: RunFolder, known: dict[int, str]) -> Callable[[dict[int, str]], None]:
     """Writes each new fault to faults.jsonl before its batch is used, so that a run that goes on does the same."""
+    drop_unfinished_line(folder.faults)
 
     def write(faults: dict[int, str]) -> None:
         new = {image_id: text for image_id, text in faults.items() if image_id not in known}

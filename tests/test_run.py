@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from disks import Disk, disk  # noqa: F401  the fixture
 
-from jaxseg.run import read_lines, write_json, write_whole
+from jaxseg.run import drop_unfinished_line, read_lines, write_json, write_whole
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -67,3 +67,13 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path: Path) -> None:
     path.write_text('{"step": 1}\n{"step": 2}\n{"st')
     assert read_lines(path) == [{"step": 1}, {"step": 2}]
     assert read_lines(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize(("torn", "mended"), [('{"a": 1}\n{"b', '{"a": 1}\n'), ('{"b', ""), ("", ""), ("{}\n", "{}\n")])
+def test_what_a_crash_left_of_a_line_goes(tmp_path: Path, torn: str, mended: str) -> None:
+    path = tmp_path / "faults.jsonl"
+    drop_unfinished_line(path)
+    assert not path.exists()
+    path.write_text(torn)
+    drop_unfinished_line(path)
+    assert path.read_text() == mended
