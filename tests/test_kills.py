@@ -22,35 +22,30 @@ from jaxseg.data.samples import open_split
 
 LATE = ("start-up", "compile", "restore", "conclusion")
 """What a run whose training is done goes through, started again."""
+EARLY = tuple(name for name in ALL if name != "conclusion")
 STOPPED = (75, -SIGTERM, -SIGINT, 128 + SIGTERM, 128 + SIGINT)
 """How a run may end that was asked to, before it was killed."""
 
 
-def config(root: Path, every: int | None = 2, **changes: Any) -> jaxseg.Config:
-    """Five epochs of three steps; a record each two steps, a checkpoint `every` so many."""
+@pytest.fixture(scope="module")
+def config(sample: Path, tmp_path_factory: pytest.TempPathFactory, long: bool) -> jaxseg.Config:
+    """Epochs of three steps; a record and a checkpoint each two. Two images are broken: one of each split."""
+    root = shutil.copytree(sample, tmp_path_factory.mktemp("kills") / "coco")
     given = small(root)
+    for split in ("train", "val"):
+        samples = open_split(given.data, split)
+        os.truncate(samples.path(int(samples.positions[2])), 300)
     return dataclasses.replace(
         given,
-        data=dataclasses.replace(given.data, on_error="skip", **changes),
-        epochs=5,
+        data=dataclasses.replace(given.data, on_error="skip"),
+        epochs=8 if long else 4,
         logs=jaxseg.Logs(every=2, pictures_every=2, pictures=2),
-        checkpointing=jaxseg.Checkpointing(steps=every, minutes=None),
+        checkpointing=jaxseg.Checkpointing(steps=2, minutes=None),
     )
 
 
 @pytest.fixture(scope="module")
-def root(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample with two broken images: one to train on, and one to validate with."""
-    root = shutil.copytree(sample, tmp_path_factory.mktemp("kills") / "coco")
-    for split in ("train", "val"):
-        samples = open_split(config(root).data, split)
-        os.truncate(samples.path(int(samples.positions[2])), 300)
-    return root
-
-
-@pytest.fixture(scope="module")
-def hunt(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hunt]:
-    long = request.config.getoption("--long")
+def hunt(tmp_path_factory: pytest.TempPathFactory, long: bool) -> Iterator[Hunt]:
     compiled = None if long else Path(tempfile.gettempdir()) / "jaxseg-test-compiled-to-kill"
     hunt = Hunt(tmp_path_factory.mktemp("hunt"), figures=long, compiled=compiled)
     yield hunt
@@ -66,14 +61,15 @@ class Whole(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def whole(hunt: Hunt, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+def whole(hunt: Hunt, config: jaxseg.Config, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("whole") / "run"
-    chase = hunt.start(config(root, every=None), folder)
+    seldom = jaxseg.Checkpointing(minutes=None)
+    chase = hunt.start(dataclasses.replace(config, checkpointing=seldom), folder)
     status, printed = chase.end()
     assert status == 0, printed
     found = trace(folder, hunt.batches(folder))
     assert len(found["faults.jsonl"].splitlines()) == 2
-    assert len(found["batches"]) == 15
+    assert len(found["batches"]) == 3 * config.epochs
     return Whole(found, chase.prey.times)
 
 
@@ -125,16 +121,19 @@ def strike(chase: Chase, draw: random.Random, tally: Tally, phase: str, nth: int
     tally.counts["struck after SIGTERM or SIGINT"] += warned
 
 
-def pursue(hunt: Hunt, root: Path, folder: Path, whole: Whole, draw: random.Random, tally: Tally, kills: int) -> None:
+def pursue(
+    hunt: Hunt, config: jaxseg.Config, folder: Path, whole: Whole, draw: random.Random, tally: Tally, kills: int
+) -> None:
     """Kill one run so many times, if it lasts so long, and let it end."""
-    phases, status = ALL, None
+    phases, status = EARLY, None
     while status != 0:
+        phases = ALL if phases == EARLY and kills <= 2 else phases
         fresh, workers = draw.random() < 0.2, draw.choice((0, 2))
         cold = not hunt.compiled.is_symlink() and draw.random() < 0.2
         if cold:
             shutil.rmtree(hunt.compiled, ignore_errors=True)
-        settings = config(root, workers=workers, cache=draw.choice(("none", "memory")))
-        chase = hunt.start(settings, folder, fresh=fresh)
+        data = dataclasses.replace(config.data, workers=workers, cache=draw.choice(("none", "memory")))
+        chase = hunt.start(dataclasses.replace(config, data=data), folder, fresh=fresh)
         if kills > 0:
             strike(chase, draw, tally, *aim(draw, tally, whole, phases))
         status, printed = chase.end()
@@ -160,16 +159,16 @@ def pursue(hunt: Hunt, root: Path, folder: Path, whole: Whole, draw: random.Rand
 
 @pytest.mark.timeout(7200)
 def test_killed_at_random_instants_it_ends_as_if_nothing_had_happened(
-    hunt: Hunt, root: Path, whole: Whole, tmp_path: Path, long: bool, record_testsuite_property: Any
+    hunt: Hunt, config: jaxseg.Config, whole: Whole, tmp_path: Path, long: bool, record_testsuite_property: Any
 ) -> None:
     """Each time the next start goes on; of what was killed no process and no shared memory is left."""
     seed = int(os.environ.get("JAXSEG_KILLS_SEED") or random.SystemRandom().randrange(10**6))
     draw, tally = random.Random(seed), Tally()
     print(f"\nThe seed of the kills: JAXSEG_KILLS_SEED={seed}")
-    least, in_a_run = (120, 12) if long else (2, 5)
+    least, in_a_run = (110, 20) if long else (2, 5)
     while tally.kills < least:
         folder = tmp_path / f"run-{tally.counts['runs']}"
-        pursue(hunt, root, folder, whole, draw, tally, kills=in_a_run)
+        pursue(hunt, config, folder, whole, draw, tally, kills=in_a_run)
         found = trace(folder, hunt.batches(folder))
         differing = [name for name in {**found, **whole.trace} if found.get(name) != whole.trace.get(name)]
         tally.mismatches += [f"{folder}: {name}" for name in differing]
