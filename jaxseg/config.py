@@ -64,6 +64,8 @@ MAY_CHANGE = (
     "guard",
     "data.threads",
     "data.workers",
+    "data.retries",
+    "data.read_timeout",
     "data.cache",
     "data.cache_folder",
 )

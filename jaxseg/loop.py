@@ -86,13 +86,11 @@ def evaluate_all(
     compiled: Compiled,
     *,
     bar: tqdm,
-    on_faults: Callable[[dict[int, str]], None],
     keep: int = 0,
 ) -> tuple[Totals, list[Shown]]:
     """The totals over all batches, and the first `keep` images with what was predicted."""
     totals, shown = Totals.empty(compiled.classes), []
     for loaded in batches:
-        on_faults(loaded.faults)
         result, prediction = compiled.evaluate(state, jax.device_put(loaded.batch, compiled.layout.batch))
         result = jax.device_get(result)
         totals = totals.add(float(result.loss), int(result.pixels), result.confusion)

@@ -10,9 +10,10 @@ from jaxseg.data.kept import check_room
 from jaxseg.data.loader import steps_per_epoch
 from jaxseg.data.samples import Samples, open_split
 from jaxseg.errors import InputError
+from jaxseg.faults import Faults
 from jaxseg.initial import Initial, read_initial
 from jaxseg.models.unet import check_size
-from jaxseg.run import RunFolder, read_lines, write_json
+from jaxseg.run import RunFolder, write_json
 
 
 class Plan(NamedTuple):
@@ -29,7 +30,7 @@ class Plan(NamedTuple):
     train: Samples
     val: Samples
     steps: int
-    faults: dict[int, str]
+    faults: Faults
     initial: Initial | None
 
 
@@ -42,9 +43,9 @@ def make_plan(config: Config, folder: RunFolder, init: Path | None) -> Plan:
     config.checkpointing.check()
     config.guard.check()
     config = as_begun(config, folder)
-    faults = {fault["image_id"]: fault["error"] for fault in read_lines(folder.faults)}
-    train = open_split(config.data, "train", known_faults=faults)
-    val = open_split(config.data, "val", train.table, known_faults=faults)
+    faults = Faults(folder.faults)
+    train = open_split(config.data, "train", known_faults=faults.known["train"])
+    val = open_split(config.data, "val", train.table, known_faults=faults.known["val"])
     check_room([train.slots, val.slots])
     config = fitted(config, train)
     steps = steps_per_epoch(train, config.batch_size)

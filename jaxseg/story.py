@@ -6,12 +6,13 @@ from jaxseg.collapse import Kind, collapses, shared_images
 from jaxseg.config import Config
 from jaxseg.data.samples import Samples
 from jaxseg.data.twins import twins
+from jaxseg.errors import counted
+from jaxseg.faults import Faults
 from jaxseg.guard import Health
 from jaxseg.logs import RunLog
 from jaxseg.loop import Clock
 from jaxseg.metrics import Totals
 from jaxseg.plan import Plan
-from jaxseg.run import RunFolder, read_lines
 from jaxseg.sharding import Layout
 
 PATIENT: tuple[Kind, ...] = ("all background", "all foreground")
@@ -127,10 +128,10 @@ def collapsed(totals: Totals) -> dict[Kind, str]:
     return collapses(scores.predicted_share, scores.true_share, loss=totals.mean_loss) if totals.pixels else {}
 
 
-def tell_faults(folder: RunFolder) -> None:
+def tell_faults(faults: Faults) -> None:
     """At the end: what could not be read."""
-    faults = read_lines(folder.faults)
-    if faults:
-        print(f"{len(faults)} images could not be read and were left out ({folder.faults}):")
-        for fault in faults[:10]:
-            print(f"  image {fault['image_id']}: {fault['error']}")
+    found = [(split, id_, fault) for split, known in faults.known.items() for id_, fault in known.items()]
+    if found:
+        print(f"Left out, as they could not be read: {counted(len(found), 'image')} ({faults.path}).")
+        for split, id_, fault in found[:10]:
+            print(f"  {split} image {id_}, from step {fault.step} on: {fault.error}")

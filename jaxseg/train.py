@@ -3,8 +3,9 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,22 +17,20 @@ from jaxseg.config import Arguments, Config, from_json, parse, to_json
 from jaxseg.dry_run import tell_dry_run
 from jaxseg.errors import counted, told_plainly
 from jaxseg.exhaustion import memory_told
-from jaxseg.growing import GrowingFile
 from jaxseg.incident import read_settings
 from jaxseg.initial import started_from
 from jaxseg.lock import sole_run
-from jaxseg.logs import RunLog, append
+from jaxseg.logs import RunLog
 from jaxseg.loop import Compiled, abstract_state, compile_steps
 from jaxseg.plan import Plan, make_plan
 from jaxseg.replay import replay
-from jaxseg.run import RunFolder, drop_unfinished_line, remove_unfinished
+from jaxseg.run import RunFolder, remove_unfinished
 from jaxseg.scores.threshold import choose_threshold, trained
 from jaxseg.sharding import data_parallel
 from jaxseg.step import TrainState
 from jaxseg.stopping import STATUS, Stopped, Stopping
 from jaxseg.story import introduce, tell_faults
 from jaxseg.training import Training, finished
-from jaxseg.trouble import Troubles
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,6 @@ def train(plan: Plan, stopping: Stopping) -> None:
     layout = data_parallel(config.batch_size)
     introduce(plan, layout)
     compiled = compile_steps(config, layout)
-    on_faults = fault_writer(folder, plan.faults)
     with memory_told(config, layout), Checkpoints(folder.checkpoints) as checkpoints:
         state, progress = start(plan, compiled, checkpoints)
         if finished(config, progress) and outcome.concluded(folder, progress.epoch):
@@ -124,17 +122,18 @@ def train(plan: Plan, stopping: Stopping) -> None:
             config=to_json(config),
             troubles=checkpoints.troubles,
         ) as log:
-            training = Training(plan, compiled, checkpoints, log, on_faults, stopping, state, progress)
+            training = Training(plan, compiled, checkpoints, log, stopping, state, progress)
             training.run()
         progress, last = training.progress, jax.device_get(training.state)
         stopping.saved = "All epochs are trained and saved; the threshold and the last files are still to come."
         best = jax.device_get(checkpoints.best(progress.best_step, abstract_state(compiled)) or last)
+    on_faults = partial(plan.faults.note, "val", training.step)
     choice = choose_threshold(trained(config, best, description), plan.val, config.batch_size, on_faults, keep=8)
     print(choice.why or "The most probable class wins: there is no threshold.")
     outcome.conclude(
         folder, description, best=best, last=last, shown=choice.shown, threshold=choice.threshold, epoch=progress.epoch
     )
-    tell_faults(folder)
+    tell_faults(plan.faults)
     if last.health.skipped:
         print(f"{counted(int(last.health.skipped), 'update')} left out: not finite, or a spike (metrics.jsonl).")
     print(f"Done: {progress.epoch} epochs, the best after step {progress.best_step}. Everything is in {folder.path}/")
@@ -153,23 +152,6 @@ def start(plan: Plan, compiled: Compiled, checkpoints: Checkpoints) -> tuple[Tra
         print("\n".join(initial.notes))
         state = started_from(state, initial, config.optimizer.build(), compiled.layout)
     return state, Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0, running={})
-
-
-def fault_writer(folder: RunFolder, known: dict[int, str]) -> Callable[[dict[int, str]], None]:
-    """Writes each new fault to faults.jsonl before its batch is used, so that a run that goes on does the same."""
-    drop_unfinished_line(folder.faults)
-
-    def write(faults: dict[int, str]) -> None:
-        new = {image_id: text for image_id, text in faults.items() if image_id not in known}
-        if new:
-            file = GrowingFile(folder.faults, Troubles())
-            for image_id, text in new.items():
-                append(file, {"image_id": image_id, "error": text})
-            file.secure()
-            file.close()
-            known.update(new)
-
-    return write
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -42,14 +42,13 @@ class Training:
         compiled: Compiled,
         checkpoints: Checkpoints,
         log: RunLog,
-        on_faults: Callable[[dict[int, str]], None],
         stopping: Stopping,
         state: TrainState,
         progress: Progress,
     ) -> None:
         """`state` and `progress` are those of a new run, or a checkpoint's."""
         self.plan, self.compiled, self.checkpoints, self.log = plan, compiled, checkpoints, log
-        self.config, self.on_faults, self.stopping = plan.config, on_faults, stopping
+        self.config, self.stopping = plan.config, stopping
         self.state, self.progress, self.step = state, progress, int(state.step)
         self.pending: Pending | None = None
         sums = progress.running.get("sums")
@@ -90,7 +89,7 @@ class Training:
             bar.set_postfix_str("" if self.clock.images else "the first step compiles")
             for _ in range(done, steps):
                 asked = time.perf_counter()
-                loaded = next(batches)
+                loaded = self.plan.faults.settled("train", self.step, next(batches))
                 waiting += time.perf_counter() - asked
                 with self.stopping.held():
                     self.advance(loaded)
@@ -107,7 +106,6 @@ class Training:
 
     def advance(self, loaded: Loaded) -> None:
         """One step. The device has it before the host looks at the result of the step before, and so never waits."""
-        self.on_faults(loaded.faults)
         batch = jax.device_put(loaded.batch, self.compiled.layout.batch)
         self.state, result = self.compiled.train(self.state, batch)
         self.settle()
@@ -152,10 +150,11 @@ class Training:
         """The whole validation split, and its first `keep` images with what was predicted."""
         val, size = self.plan.val, self.config.batch_size
         with (
-            eval_batches(val, size) as batches,
+            eval_batches(val, size, step=self.step) as batches,
             progress_bar(math.ceil(len(val) / size), "validation") as bar,
         ):
-            return evaluate_all(self.state, batches, self.compiled, bar=bar, on_faults=self.on_faults, keep=keep)
+            settled = (self.plan.faults.settled("val", self.step, loaded) for loaded in batches)
+            return evaluate_all(self.state, settled, self.compiled, bar=bar, keep=keep)
 
     def save(self) -> None:
         """A checkpoint of this very step, once all that was logged up to it is on disk; the next may go better."""

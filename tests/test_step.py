@@ -199,7 +199,7 @@ def test_nothing_is_compiled_after_the_first_step_and_the_first_evaluation(sampl
     assert len(val) % config.batch_size
     compiled = compile_steps(config, data_parallel(config.batch_size))
     steps = len(train) // config.batch_size
-    quiet = {"bar": tqdm(disable=True), "on_faults": lambda faults: None}
+    quiet = {"bar": tqdm(disable=True)}
     events: list[str] = []
 
     def note(event: str, duration: float, **details) -> None:

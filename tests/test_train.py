@@ -238,7 +238,7 @@ def test_an_unreadable_image_is_left_out_and_listed(
     folder = fit(skipping, tmp_path / "skipped")
     assert [fault["image_id"] for fault in read_lines(folder.faults)] == [image_id]
     assert (
-        f"1 images could not be read and were left out ({folder.faults}):\n  image {image_id}"
+        f"Left out, as they could not be read: 1 image ({folder.faults}).\n  val image {image_id}, from step"
         in capsys.readouterr().out
     )
 

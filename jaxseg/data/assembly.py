@@ -40,15 +40,15 @@ class Assembly:
         )
         loaded = Loaded(batch, np.full(size, PADDING), {})
         real = np.flatnonzero(positions != PADDING)
-        fill, parts = partial(self.fill, loaded, positions), np.array_split(real, self.parts)
+        fill, parts = partial(self.fill, step, loaded, positions), np.array_split(real, self.parts)
         for _ in self.pool.map(fill, parts) if self.pool else map(fill, parts):
             pass
         # In the order of the batch, whichever thread was first.
         return loaded._replace(faults={int(i): loaded.faults[i] for i in loaded.image_ids if i in loaded.faults})
 
-    def fill(self, loaded: Loaded, positions: np.ndarray, places: np.ndarray) -> None:
+    def fill(self, step: int, loaded: Loaded, positions: np.ndarray, places: np.ndarray) -> None:
         for place in places:
-            sample = self.samples.at(int(positions[place]))
+            sample = self.samples.at(int(positions[place]), step)
             loaded.batch.image[place], loaded.batch.mask[place] = sample["image"], sample["mask"]
             loaded.batch.weight[place], loaded.image_ids[place] = sample["weight"], sample["image_id"]
             if sample["fault"]:

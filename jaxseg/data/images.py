@@ -41,7 +41,7 @@ def read_image(
         DataError: if the file is missing or broken, or its size is not the `full` one that the JSON says.
     """
     check_pixels(placement.full, f"{path}, by its entry in the JSON,")
-    with opened(path) as image:
+    with opened(path, whole=True) as image:
         check_size(image, path, placement.full)
         pixels = np.asarray(scaled(image, placement, "RGB" if channels == 3 else "L", decoder))
     return framed(pixels.reshape(*placement.inner, channels), placement, fill=0)

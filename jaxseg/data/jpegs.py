@@ -2,7 +2,7 @@
 
 import functools
 import importlib.util
-from typing import IO
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -17,7 +17,7 @@ def installed() -> bool:
 
 
 def decode_jpeg(
-    file: IO[bytes], full: tuple[int, int], least: tuple[int, int], mode: str
+    file: Any, full: tuple[int, int], least: tuple[int, int], mode: str
 ) -> tuple[UInt8[np.ndarray, "height width ..."], float] | None:
     """The pixels of a JPEG at the smallest of 1/8, 2/8 .. 8/8 that is no smaller than `least`, and that scale.
 

@@ -1,9 +1,9 @@
 """The pipeline: a batch as a pure function of (samples, seed, step), made by grain's threads or by processes."""
 
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grain
 import numpy as np
@@ -11,12 +11,11 @@ from jaxtyping import Int64
 
 from jaxseg.data.assembly import PADDING, Assembly, Loaded, Order
 from jaxseg.data.coco import DataError
-from jaxseg.data.samples import Samples
+from jaxseg.data.samples import LAST, KnownFault, Samples
 from jaxseg.data.sampling import Sampling
 from jaxseg.data.workers import Workers
 
 LEAST_PART = 4  # samples that are worth a thread's start
-ENDLESS = sys.maxsize
 
 
 def steps_per_epoch(samples: Samples, batch_size: int) -> int:
@@ -52,8 +51,10 @@ def train_batches(samples: Samples, batch_size: int, *, seed: int, start: int = 
 
 
 @contextmanager
-def eval_batches(samples: Samples, batch_size: int) -> Iterator[Iterator[Loaded]]:
-    """Every sample once, in order; the last batch is padded with weight 0."""
+def eval_batches(samples: Samples, batch_size: int, *, step: int = LAST) -> Iterator[Iterator[Loaded]]:
+    """Every sample once, in order; the last batch is padded with weight 0. Faults are known as at a step of the run."""
+    known = {id_: KnownFault(0, fault.error) for id_, fault in samples.known_faults.items() if fault.step <= step}
+    samples = replace(samples, known_faults=known)
     steps = -(-len(samples) // batch_size)
     padded = np.full(steps * batch_size, PADDING)
     padded[: len(samples)] = samples.positions
@@ -82,9 +83,10 @@ class Epochs:
 
 @contextmanager
 def threaded(
-    samples: Samples, order: Order, batch_size: int, *, start: int = 0, steps: int = ENDLESS
+    samples: Samples, order: Order, batch_size: int, *, start: int = 0, steps: int = LAST
 ) -> Iterator[Iterator[Loaded]]:
     """The batches from `start` on, loaded by threads, a few ahead."""
+    samples = replace(samples, patience=samples.patience.renewed())
     threads = samples.data.threads
     # Small batches are loaded side by side; of a large one each thread loads a part.
     parts = max(1, min(threads, batch_size // LEAST_PART))
@@ -96,6 +98,7 @@ def threaded(
     try:
         yield iterator
     finally:
+        samples.patience.close()
         iterator.close()  # pyright: ignore[reportAttributeAccessIssue]  its threads would go on
         if pool:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,10 +1,12 @@
 """One position of a split to one sample: image, mask and weight."""
 
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -17,11 +19,14 @@ from jaxseg.data.images import decided, read_image
 from jaxseg.data.kept import open_slots
 from jaxseg.data.layout import Files, Split, given, image_path, in_coco_root
 from jaxseg.data.masks import draw_mask
+from jaxseg.data.patience import Patience, Unavailable
 from jaxseg.data.sample import sample_root
 from jaxseg.data.sampling import Sampling, plan
 from jaxseg.data.settings import Data, check_settings
 from jaxseg.data.slots import Slots, stamp_of
 from jaxseg.errors import counted
+
+LAST = sys.maxsize  # no step comes after it
 
 
 class Sample(TypedDict):
@@ -34,12 +39,19 @@ class Sample(TypedDict):
     fault: str
 
 
+class KnownFault(NamedTuple):
+    """Why an image could not be read, and the step from which on it counts as unreadable."""
+
+    step: int
+    error: str
+
+
 @dataclass(frozen=True)
 class Samples:
     """The samples of one split, by position: a pure function of the files and settings.
 
     `positions` are those that an evaluation sees; training draws from `sampling`.
-    Images named in `known_faults` (id to text) are not read: a run that goes on repeats what it did.
+    Images named in `known_faults`, by id, are not read from their step on: a run that goes on repeats what it did.
     """
 
     data: Data
@@ -48,7 +60,8 @@ class Samples:
     table: ClassTable
     positions: Int64[np.ndarray, " samples"]
     sampling: Sampling
-    known_faults: Mapping[int, str]
+    known_faults: Mapping[int, KnownFault]
+    patience: Patience
     slots: Slots | None = None
 
     def __len__(self) -> int:
@@ -62,19 +75,35 @@ class Samples:
     def __getitem__(self, index: int) -> Sample:
         return self.at(int(self.positions[index]))
 
-    def at(self, position: int) -> Sample:
-        """The sample of an image of the index, which may be one that `positions` leaves out."""
+    def at(self, position: int, step: int = LAST) -> Sample:
+        """The sample of an image of the index, which may be one that `positions` leaves out, at a step of the run."""
         image_id = int(self.index.image_id[position])
-        fault = self.known_faults.get(image_id, "")
+        known = self.known_faults.get(image_id)
+        fault = known.error if known and known.step <= step else ""
         if not fault:
             try:
-                return self.sample(*self.pixels(position), image_id)
+                return self.sample(*self.patience.call(self.pixels, position, self.path), image_id)
             except DataError as error:
+                if isinstance(error, Unavailable):
+                    self.check_folder(error)
                 if self.data.on_error == "raise":
                     raise DataError(f"Image {image_id}: {error} To leave such out: --data.on-error skip") from error
                 fault = str(error)
         image = np.zeros((self.data.height, self.data.width, self.data.channels), np.uint8)
         return self.sample(image, np.full(image.shape[:2], VOID, np.uint8), image_id, fault)
+
+    def check_folder(self, error: Unavailable) -> None:
+        """Raise a DataError if it is not one image that is missing, but all."""
+        folder = self.files.images
+        try:
+            if self.patience.within(lambda _: bool(os.listdir(folder)), 0):
+                return
+        except (OSError, Unavailable):
+            pass
+        raise DataError(
+            f"The images folder {folder} is gone, empty or does not answer: is its disk or mount there? "
+            f"No image is left out for that: start again when it is. First: {error}"
+        ) from error
 
     def pixels(
         self, position: int
@@ -114,7 +143,7 @@ class Samples:
 
 
 def open_split(
-    data: Data, split: Split, table: ClassTable | None = None, known_faults: Mapping[int, str] | None = None
+    data: Data, split: Split, table: ClassTable | None = None, known_faults: Mapping[int, KnownFault] | None = None
 ) -> Samples:
     """The samples of a split; with the class `table` of another split where one is given.
 
@@ -144,8 +173,11 @@ def open_split(
         )
     positions = sampling.evaluated(data.split_seed)
     images = sampling.images if split == "train" else len(positions)
+    patience = Patience(data.retries, data.read_timeout)
     slots = open_slots(data, files, index, table.lookup(index), images)
-    return Samples(data, files, index, table, positions, sampling, known_faults or {}, slots)
+    return Samples(
+        data, files, index, table, positions, sampling, {} if known_faults is None else known_faults, patience, slots
+    )
 
 
 def locate(data: Data, split: Split) -> tuple[Files, Split | None]:

@@ -51,6 +51,8 @@ class Data:
         rasterize: outlines scaled and drawn at the `target` size, or drawn at `full` size and reduced.
         on_error: an unreadable image: `raise`, or `skip`: a sample of weight 0, listed at the end. Image and
             category entries that can't be used: `raise`, or `skip`: left out.
+        retries: of an image that can't be read or is missing, in growing pauses, before `on_error` applies.
+        read_timeout: seconds that a sample may take; a network mount that stalls is unreadable then. None: no limit.
         threads: that load; 0: in the main thread.
         workers: processes that load the training batches instead; 0: threads only.
         cache: keep decoded samples, so that later epochs need not decode: in `memory` while this run lasts, or on
@@ -83,6 +85,8 @@ class Data:
     unknown_category: Unknown = "background"
     rasterize: Rasterize = "target"
     on_error: Literal["raise", "skip"] = "raise"
+    retries: int = 3
+    read_timeout: float | None = 60.0
     threads: int = 4
     workers: int = 0
     cache: Literal["none", "memory", "disk"] = "none"
@@ -119,10 +123,12 @@ def check_settings(data: Data) -> None:
         raise DataError(f"data.classes is the text {data.classes!r}: one class is written ({data.classes!r},).")
     if any(isinstance(row, str) for row in data.merge):
         raise DataError(f"data.merge is {data.merge!r}: one merged class is written (('pet', 'cat', 'dog'),).")
-    least = {"height": 1, "width": 1, "threads": 0, "workers": 0, "split_seed": 0}
+    least = {"height": 1, "width": 1, "threads": 0, "workers": 0, "split_seed": 0, "retries": 0}
     for name, bound in least.items():
         if getattr(data, name) < bound:
             raise DataError(f"data.{name} is {getattr(data, name)}: expected at least {bound}.")
+    if data.read_timeout is not None and not data.read_timeout > 0:
+        raise DataError(f"data.read_timeout is {data.read_timeout}: expected seconds, more than 0, or None.")
     if data.negatives is not None and not 0 <= data.negatives < 1:
         raise DataError(f"data.negatives is {data.negatives}: expected a share of at least 0 and below 1, such as 0.1.")
     if not 0 <= data.balance <= 1:

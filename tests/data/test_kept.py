@@ -24,7 +24,7 @@ from jaxseg.data.coco import DataError
 from jaxseg.data.kept import NO_MATTER, check_room, key_of
 from jaxseg.data.loader import eval_batches
 from jaxseg.data.room import disk_left, memory_left, told
-from jaxseg.data.samples import Data, Samples, open_split
+from jaxseg.data.samples import Data, KnownFault, Samples, open_split
 
 IMAGES = 13
 needs_linux = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="needs Linux: memory by memfd_create")
@@ -206,7 +206,7 @@ def test_a_faulty_sample_is_never_kept_as_good(root: Path, kind: str) -> None:
 def test_a_known_fault_stays_one(root: Path) -> None:
     samples = opened(root, cache="disk", on_error="skip")
     take(samples, 9)
-    known = dataclasses.replace(samples, known_faults={3: "was broken"})
+    known = dataclasses.replace(samples, known_faults={3: KnownFault(0, "was broken")})
     assert {3: "was broken"} in [loaded.faults for loaded in take(known, 9)]
 
 

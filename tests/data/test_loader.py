@@ -13,7 +13,7 @@ from coco_files import write_root
 
 from jaxseg.data.coco import DataError
 from jaxseg.data.loader import Epochs, Loaded, eval_batches, steps_per_epoch, train_batches
-from jaxseg.data.samples import Data, Samples, open_split
+from jaxseg.data.samples import Data, KnownFault, Samples, open_split
 from jaxseg.data.sampling import Sampling
 
 SMALL: dict[str, Any] = {"height": 16, "width": 24, "classes": None}
@@ -173,7 +173,7 @@ def test_known_faults_give_the_batches_of_the_first_time(root: Path) -> None:
     path, kept = root / "images" / "train2017" / "3.png", (root / "images" / "train2017" / "3.png").read_bytes()
     damage(root)
     first = take(opened(root, on_error="skip"), 6)
-    noted = {id_: text for loaded in first for id_, text in loaded.faults.items()}
+    noted = {id_: KnownFault(0, text) for loaded in first for id_, text in loaded.faults.items()}
     path.write_bytes(kept)
     samples = dataclasses.replace(opened(root, on_error="skip"), known_faults=noted)
     assert_same(take(samples, 6), first)
@@ -209,9 +209,9 @@ def test_an_epoch_is_drawn_once_and_few_are_kept() -> None:
 def test_a_batch_waits_for_all_its_parts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at, calls = Samples.at, itertools.count()
 
-    def slow(self: Samples, position: int) -> Any:
+    def slow(self: Samples, position: int, step: int) -> Any:
         time.sleep(0.02 * next(calls))  # no part is as quick as the first sample
-        return at(self, position)
+        return at(self, position, step)
 
     expected = take(opened(root), 1, batch_size=8)
     monkeypatch.setattr(Samples, "at", slow)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxseg.arrays import Batch
 from jaxseg.data.coco import DataError
-from jaxseg.data.samples import Data, Samples, open_split
+from jaxseg.data.samples import Data, KnownFault, Samples, open_split
 from jaxseg.losses import valid_pixels
 
 SMALL: dict[str, Any] = {"height": 16, "width": 24}
@@ -174,10 +174,11 @@ def test_a_category_entry_that_can_not_be_used_is_an_error_or_left_out(root: Pat
 
 def test_known_faults_are_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on repeats what it did, also where the file was mended since."""
-    samples = open_split(Data(root=root, on_error="skip", **SMALL), "train", known_faults={3: "as noted", 99: "x"})
+    known = {3: KnownFault(5, "as noted"), 99: KnownFault(0, "x")}
+    samples = open_split(Data(root=root, on_error="skip", **SMALL), "train", known_faults=known)
     asked = []
     monkeypatch.setattr(Samples, "image", lambda self, position: asked.append(position))
-    sample = samples[2]
+    sample = samples.at(2, step=5)
     assert asked == []
     assert (sample["weight"], sample["image_id"]) == (0, 3)
     assert sample["fault"] == "as noted"
