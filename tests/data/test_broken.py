@@ -89,7 +89,7 @@ def test_a_run_over_it_ends_well_and_repeats(broken: tuple[Path, dict[int, str]]
         assert folder.final_weights.exists()
         found = read_lines(folder.faults)
         assert {fault["image_id"] for fault in found} <= set(faults)
-        assert len(found) == len({fault["image_id"] for fault in found}) > 10
+        assert len(found) == len({(fault["split"], fault["image_id"]) for fault in found}) > 10
         losses = [record["train_loss"] for record in read_lines(folder.metrics) if "train_loss" in record]
         assert len(losses) == 3
         assert np.isfinite(losses).all()
