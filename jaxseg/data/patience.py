@@ -69,7 +69,7 @@ class Patience:
                 if tries > self.retries or lost or position in self.hopeless:
                     self.hopeless.add(position)
                     Patience.vain += isinstance(error, Vanished)
-                    often = f" Tried {tries} times." if tries > 1 else ""
+                    often = f" Tried {tries} times." if tries > 1 and not isinstance(error, Vanished) else ""
                     raise type(error)(f"{error}{often}") from error
                 first = first or error
                 if self.closed.wait(pause):
