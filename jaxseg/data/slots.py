@@ -45,7 +45,7 @@ class Slots:
         self.weights = np.random.PCG64(self.words).random_raw(self.words - 1) | np.uint64(1)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.file = kept_open(self, os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
-        self.full = False
+        self.refused: set[str] = set()  # what the disk will not be asked for again
 
     def __reduce__(self) -> tuple:
         """Another process opens the file itself."""
@@ -68,12 +68,18 @@ class Slots:
     def get(
         self, position: int, stamp: Stamp
     ) -> tuple[UInt8[np.ndarray, "height width channels"], UInt8[np.ndarray, "height width"]] | None:
-        """What was put there for a file of this stamp; None for a slot that is empty or not to be believed."""
+        """What was put there for a file of this stamp; None for a slot that is empty or not to be believed.
+
+        Where the disk fails, that is told once, and nothing more is read.
+        """
+        if "read" in self.refused:
+            return None
         record = np.empty(self.words, np.uint64)
         try:
             if os.preadv(self.file, [record.data], position * self.slot_bytes) < self.slot_bytes:
                 return None
-        except OSError:
+        except OSError as error:
+            self.refuse("read", error, "all is decoded")
             return None
         if record[-1] != self.check(record[:-1], position) or (int(record[-3]), int(record[-2])) != stamp:
             return None
@@ -89,7 +95,7 @@ class Slots:
         mask: UInt8[np.ndarray, "height width"],
     ) -> None:
         """Keep a sample. Where there is no room, that is told once, and nothing more is kept."""
-        if self.full:
+        if "written" in self.refused:
             return
         record = np.zeros(self.words, np.uint64)
         pixels = record.view(np.uint8)
@@ -100,10 +106,12 @@ class Slots:
         try:
             os.pwrite(self.file, record.data, position * self.slot_bytes)
         except OSError as error:
-            self.full = True
-            warnings.warn(
-                f"data.cache: {self.path} can't be written ({error.strerror}); no more is kept.", stacklevel=2
-            )
+            self.refuse("written", error, "no more is kept")
+
+    def refuse(self, what: str, error: OSError, then: str) -> None:
+        if what not in self.refused:  # of several threads
+            self.refused.add(what)
+            warnings.warn(f"data.cache: {self.path} can't be {what} ({error.strerror}); {then}.", stacklevel=3)
 
     def used_bytes(self) -> int:
         """What the file takes of the disk already."""
