@@ -3,7 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,10 @@ import pytest
 
 import jaxseg
 from jaxseg.arrays import Batch
+from jaxseg.config import to_json
 from jaxseg.data.assembly import Loaded
-from jaxseg.data.samples import KnownFault
+from jaxseg.data.samples import KnownFault, Samples
+from jaxseg.data.workers import Worker
 from jaxseg.faults import Faults
 from jaxseg.run import read_lines
 from jaxseg.training import Training
@@ -141,3 +147,99 @@ def test_faults_do_not_slow_a_run_without_any(tmp_path: Path) -> None:
     batch = loaded(1, 2)
     assert Faults(tmp_path / "faults.jsonl").settled("train", 0, batch) is batch
     assert not (tmp_path / "faults.jsonl").exists()
+
+
+# A run whose data stands still, and one whose workers die.
+
+
+def resumable(sample: Path, **data: Any) -> jaxseg.Config:
+    return jaxseg.Config(
+        jaxseg.Data(root=sample, height=16, width=16, **data),
+        jaxseg.UNet(widths=(4, 8)),
+        epochs=2,
+        batch_size=4,
+        logs=jaxseg.Logs(every=1, tensorboard=False, pictures_every=99),
+    )
+
+
+def command(config: jaxseg.Config, folder: Path) -> int | str | None:
+    """`python -m jaxseg.train`, in this process; its exit status."""
+    script = folder.with_suffix(".py")
+    script.write_text(f"from jaxseg.config import from_json\nconfig = from_json({to_json(config)!r})\n")
+    try:
+        jaxseg.train.main(["--config", str(script), "--workdir", str(folder)])
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    return results(jaxseg.train.fit(resumable(sample), tmp_path_factory.mktemp("runs") / "undisturbed").path)
+
+
+def results(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in ("metrics.jsonl", "unet_model.pth", "unet_model_final.pth")]
+
+
+def test_a_signal_while_a_read_stalls_saves_the_run(
+    sample: Path,
+    tmp_path: Path,
+    undisturbed: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Though the policy would wait for it for a minute, and then again."""
+    config, folder, released = resumable(sample, threads=1), tmp_path / "run", threading.Event()
+    signalled, pixels, advance = threading.Event(), Samples.pixels, Training.advance
+    slow = [False]
+
+    def stalled(self: Samples, position: int) -> Any:
+        if slow[0]:
+            released.wait()
+        return pixels(self, position)
+
+    def watched(self: Training, batch: Loaded) -> None:
+        advance(self, batch)
+        if self.step == 2:
+            slow[0] = True
+            threading.Thread(target=send, daemon=True).start()
+
+    def send() -> None:
+        """Once the loop has used up what was loaded ahead, and waits."""
+        time.sleep(1)
+        signalled.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Samples, "pixels", stalled)
+        patch.setattr(Training, "advance", watched)
+        status = command(config, folder)
+    released.set()
+    assert (status, signalled.is_set()) == (75, True)
+    said = re.search(r"Stopped\. Everything up to step (\d) is saved\.", capsys.readouterr().err)
+    assert said
+    assert 2 <= int(said[1]) < 8
+    assert command(config, folder) == 0
+    assert f"Going on after epoch {(int(said[1]) - 1) // 4}, step {said[1]}." in capsys.readouterr().out
+    assert results(folder) == undisturbed
+
+
+def test_a_run_whose_workers_are_killed_ends_as_if_nothing_had_happened(
+    sample: Path, tmp_path: Path, undisturbed: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jaxseg.data.workers.PIPE", 4096)
+    advance, started = Training.advance, []
+    begin = Worker.begin
+
+    def watched(self: Training, batch: Loaded) -> None:
+        if self.step == 2:
+            started[0].process.kill()
+        advance(self, batch)
+
+    monkeypatch.setattr(Training, "advance", watched)
+    monkeypatch.setattr(Worker, "begin", lambda worker, work: (started.append(worker), begin(worker, work)))
+    with pytest.warns(UserWarning, match=r"Worker process 1 of 1 was killed by signal 9"):
+        assert command(resumable(sample, workers=1), tmp_path / "run") == 0
+    assert len(started) == 2
+    assert results(tmp_path / "run") == undisturbed
