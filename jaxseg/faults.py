@@ -11,7 +11,7 @@ import numpy as np
 from jaxseg.arrays import VOID, Batch
 from jaxseg.data.assembly import Loaded
 from jaxseg.data.samples import KnownFault
-from jaxseg.run import read_lines
+from jaxseg.run import drop_unfinished_line, read_lines
 
 Part = Literal["train", "val"]
 
@@ -45,11 +45,9 @@ class Faults:
             json.dumps({"split": split, "step": step, "image_id": id_, "error": text}) + "\n"
             for id_, text in new.items()
         ]
-        with self.path.open("a+b") as file:
-            file.seek(0)
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)  # without the half line that a crash left
-            file.write("".join(lines).encode())
+        drop_unfinished_line(self.path)
+        with self.path.open("a") as file:
+            file.write("".join(lines))
             file.flush()
             os.fsync(file.fileno())
 
