@@ -39,11 +39,13 @@ class Faults:
     def note(self, split: Part, step: int, found: Mapping[int, str]) -> None:
         """Write what is new, down to the disk itself, before its batch is used: so a run that goes on does the same."""
         new = {id_: text for id_, text in found.items() if self.keep(split, id_, KnownFault(step, text))}
-        if not new:
-            return
+        if new:
+            self.write(split, step, new)
+
+    def write(self, split: Part, step: int, found: Mapping[int, str]) -> None:
         lines = [
             json.dumps({"split": split, "step": step, "image_id": id_, "error": text}) + "\n"
-            for id_, text in new.items()
+            for id_, text in found.items()
         ]
         drop_unfinished_line(self.path)
         with self.path.open("a") as file:

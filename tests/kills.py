@@ -26,7 +26,7 @@ PHASES = {
     "log writing": (
         *(f"jaxseg.logs.RunLog.{name}" for name in ("numbers", "clock", "pictures", "secured")),
         "jaxseg.outcome.draw_curves",
-        "jaxseg.train.append",
+        "jaxseg.faults.Faults.write",
     ),
     "checkpoint writing": ("jaxseg.checkpoint.Checkpoints.save", "jaxseg.checkpoint.Checkpoints.commit"),
     "digest writing": ("jaxseg.shelf.seal",),
