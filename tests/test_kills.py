@@ -102,7 +102,7 @@ def aim(draw: random.Random, tally: Tally, whole: Whole, phases: tuple[str, ...]
     """A phase, which time it is entered, and the seconds to wait then: at any instant of the run, or else of the phase
     that was hit least."""
     if draw.random() < 0.25:
-        return "start-up", 1, draw.uniform(0.0, 0.9 * (sum(whole.times["start-up"]) + sum(whole.times["step"])))
+        return "start-up", 1, draw.uniform(0.0, 0.4 * (sum(whole.times["start-up"]) + sum(whole.times["step"])))
     phase = min(phases, key=lambda name: (tally.hit[name], draw.random()))
     times = whole.times.get(phase, [0.3])
     return phase, draw.randint(1, min(len(times), max(2, len(times) // 4))), draw.uniform(0.0, draw.choice(times))
@@ -128,8 +128,8 @@ def pursue(
     phases, status = EARLY, None
     while status != 0:
         phases = ALL if phases == EARLY and kills <= 2 else phases
-        fresh, workers = draw.random() < 0.2, draw.choice((0, 2))
-        cold = not hunt.compiled.is_symlink() and draw.random() < 0.2
+        fresh, workers = draw.random() < 0.15, draw.choice((0, 2))
+        cold = not hunt.compiled.is_symlink() and draw.random() < 0.1
         if cold:
             shutil.rmtree(hunt.compiled, ignore_errors=True)
         data = dataclasses.replace(config.data, workers=workers, cache=draw.choice(("none", "memory")))
