@@ -7,12 +7,12 @@ import optax
 import pytest
 from torch_unet import needs_torch, torch
 
-from jaxseg.optim import Adam
+from jaxseg.optim import SGD, Adam, AdamW, Lamb, transformation
+from jaxseg.schedules import Constant, Cosine
 
 
-def run(settings: Adam, params, gradients):
+def run(optimizer, params, gradients):
     """The parameters after each gradient."""
-    optimizer = settings.build()
     state = optimizer.init(params)
     for gradient in gradients:
         updates, state = optimizer.update(gradient, state, params)
@@ -20,33 +20,101 @@ def run(settings: Adam, params, gradients):
         yield params
 
 
+SAME = {
+    Adam(): (torch and torch.optim.Adam, {}),
+    Adam(learning_rate=3e-2, b1=0.7, b2=0.95, eps=1e-3): (torch and torch.optim.Adam, {}),
+    AdamW(): (torch and torch.optim.AdamW, {}),
+    AdamW(weight_decay=0.5): (torch and torch.optim.AdamW, {}),
+    SGD(): (torch and torch.optim.SGD, {"momentum": 0.9}),
+    SGD(1e-3, momentum=0.5, nesterov=True, weight_decay=0.1): (
+        torch and torch.optim.SGD,
+        {"momentum": 0.5, "nesterov": True},
+    ),
+}
+
+
 @needs_torch
-@pytest.mark.parametrize(
-    "settings", [Adam(), Adam(learning_rate=3e-2, b1=0.7, b2=0.95, eps=1e-3)], ids=["default", "other"]
-)
+@pytest.mark.parametrize("settings", SAME, ids=str)
 def test_the_trajectory_is_torchs(settings):
+    """Of a matrix, and of a vector, which has no weight decay."""
     rng = np.random.default_rng(0)
-    start = rng.normal(size=(20,)).astype(np.float32)
-    gradients = (rng.normal(size=(30, 20)) * 10.0 ** rng.integers(-6, 3, 20)).astype(np.float32)
-    theirs = torch.tensor(start, requires_grad=True)
-    optimizer = torch.optim.Adam(
-        [theirs], lr=settings.learning_rate, betas=(settings.b1, settings.b2), eps=settings.eps
-    )
-    for ours, gradient in zip(run(settings, jnp.asarray(start), jnp.asarray(gradients)), gradients, strict=True):
-        theirs.grad = torch.from_numpy(gradient)
+    start = {"kernel": rng.normal(size=(5, 4)).astype(np.float32), "bias": rng.normal(size=6).astype(np.float32)}
+    scale = {name: 10.0 ** rng.integers(-6, 3, value.shape) for name, value in start.items()}
+    gradients = [
+        {name: (rng.normal(size=value.shape) * scale[name]).astype(np.float32) for name, value in start.items()}
+        for _ in range(30)
+    ]
+    theirs = {name: torch.tensor(value, requires_grad=True) for name, value in start.items()}
+    build, settings_of = SAME[settings]
+    if isinstance(settings, Adam | AdamW):
+        settings_of = {"betas": (settings.b1, settings.b2), "eps": settings.eps}
+    decay = getattr(settings, "weight_decay", 0)
+    groups = [{"params": [theirs["kernel"]], "weight_decay": decay}, {"params": [theirs["bias"]], "weight_decay": 0}]
+    optimizer = build(groups, lr=settings.learning_rate, **settings_of)
+    for ours, gradient in zip(
+        run(settings.build(), jax.tree.map(jnp.asarray, start), gradients), gradients, strict=True
+    ):
+        for name, value in theirs.items():
+            value.grad = torch.from_numpy(gradient[name])
         optimizer.step()
-        moved = theirs.detach().numpy() - start
-        np.testing.assert_allclose(np.asarray(ours) - start, moved, rtol=1e-4, atol=3e-7)
+        for name, value in theirs.items():
+            rounding = 3e-7 if not decay else 30 * 6e-8  # of a number near 1, each step, where weights decay
+            moved = value.detach().numpy() - start[name]
+            np.testing.assert_allclose(
+                ours[name] - start[name], moved, rtol=1e-4, atol=3e-7 * (1 + np.abs(moved).max())
+            )
+
+
+def test_lamb_moves_each_tensor_by_its_own_length():
+    """Its first step is the learning rate times the tensor's norm, whatever the gradients' scale."""
+    params = {"a": jnp.full((3, 4), 2.0), "b": jnp.full((5, 2), 0.1)}
+    gradients = {"a": jnp.full((3, 4), 1e-3), "b": jnp.full((5, 2), 50.0)}
+    (after,) = run(Lamb(learning_rate=0.01, weight_decay=0.0).build(), params, [gradients])
+    for name, value in params.items():
+        length = jnp.linalg.norm(after[name] - value) / jnp.linalg.norm(value)
+        assert float(length) == pytest.approx(0.01, rel=1e-3)
+
+
+@needs_torch
+def test_clipping_is_torchs():
+    """A long gradient is scaled to the norm, a short one kept: over all tensors together."""
+    rng = np.random.default_rng(1)
+    start = {"a": rng.normal(size=(3, 2)).astype(np.float32), "b": rng.normal(size=4).astype(np.float32)}
+    optimizer = transformation(SGD(1.0, momentum=0.0), Constant(), clip_norm=1.5, accumulate=1, steps=9, epochs=9)
+    for size in (0.01, 100.0):
+        gradient = {name: (size * rng.normal(size=value.shape)).astype(np.float32) for name, value in start.items()}
+        theirs = {name: torch.tensor(value, requires_grad=True) for name, value in start.items()}
+        for name, value in theirs.items():
+            value.grad = torch.from_numpy(gradient[name])
+        torch.nn.utils.clip_grad_norm_(list(theirs.values()), 1.5)
+        torch.optim.SGD(list(theirs.values()), lr=1.0).step()
+        (ours,) = run(optimizer, start, [gradient])
+        for name, value in theirs.items():
+            np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_accumulating_is_one_step_with_the_mean():
+    rng = np.random.default_rng(2)
+    start = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)
+    gradients = jnp.asarray(rng.normal(size=(12, 4, 3)), jnp.float32)
+
+    def of(accumulate: int, steps: int):
+        return transformation(Adam(0.1), Cosine(), clip_norm=1.0, accumulate=accumulate, steps=steps, epochs=1)
+
+    *_, accumulated = run(of(3, 12), start, gradients)
+    *_, expected = run(of(1, 4), start, gradients.reshape(4, 3, 4, 3).mean(axis=1))
+    np.testing.assert_allclose(accumulated, expected, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(accumulated, list(run(of(1, 12), start, gradients))[-1], atol=1e-3)
 
 
 def test_the_first_step_has_the_length_of_the_learning_rate_whatever_the_gradient():
     gradient = jnp.asarray([1e-3, -1e-3, 5.0, -1e6])
-    (after,) = run(Adam(learning_rate=0.1), jnp.zeros(4), [gradient])
+    (after,) = run(Adam(learning_rate=0.1).build(), jnp.zeros(4), [gradient])
     np.testing.assert_allclose(after, -0.1 * np.sign(gradient), rtol=1e-4)
 
 
 def test_a_zero_gradient_at_the_start_moves_nothing():
-    (after,) = run(Adam(), jnp.ones(3), [jnp.zeros(3)])
+    (after,) = run(Adam().build(), jnp.ones(3), [jnp.zeros(3)])
     np.testing.assert_array_equal(after, 1)
 
 

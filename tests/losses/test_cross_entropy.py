@@ -6,24 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from loss_pieces import random_batch
 from torch_unet import needs_torch, torch
 
 from jaxseg.arrays import VOID, Batch
+from jaxseg.errors import InputError
 from jaxseg.losses import CrossEntropy, masked_mean, valid_pixels
 
 LOSS = CrossEntropy()
-
-
-def random_batch(seed: int, classes: int, *, spread: float = 3.0, size: tuple[int, ...] = (4, 7, 5)):
-    """Logits, mask and valid pixels; some void, the last sample padding."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(scale=spread, size=(*size, max(1, classes if classes > 2 else 1))).astype(np.float32)
-    mask = rng.integers(0, classes, size).astype(np.uint8)
-    mask[rng.random(size) < 0.2] = VOID
-    weight = np.ones(size[0], np.float32)
-    weight[-1] = 0
-    valid = valid_pixels(Batch(np.zeros((*size, 3), np.uint8), jnp.asarray(mask), jnp.asarray(weight)))
-    return jnp.asarray(logits), jnp.asarray(mask), valid
 
 
 def value_and_gradient(logits, mask, valid):
@@ -132,3 +122,71 @@ def test_the_mean_of_millions_of_pixels_keeps_its_digits():
     valid = values < 0.9
     mean = float(jax.jit(masked_mean)(jnp.asarray(values), jnp.asarray(valid)))
     assert mean == pytest.approx(values[valid].astype(np.float64).mean(), rel=1e-6)
+
+
+@needs_torch
+@pytest.mark.parametrize("classes", [2, 4])
+def test_pos_weight_is_torchs(classes):
+    """PyTorch's weighted mean over several classes divides by the weights; ours by the pixels, as its binary one."""
+    logits, mask, valid = random_batch(8, classes)
+    weights = [3.5] if classes == 2 else [3.5, 0.2, 40.0]
+    loss = CrossEntropy(pos_weight=weights[0] if classes == 2 else tuple(weights))
+    kept = torch.from_numpy(np.asarray(valid).copy())
+    theirs, labels = torch.tensor(np.asarray(logits))[kept], torch.from_numpy(np.asarray(mask).astype(np.int64))[kept]
+    if classes == 2:
+        expected = torch.nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weights))(theirs[:, 0], labels.float())
+    else:
+        each = torch.nn.functional.cross_entropy(theirs, labels, torch.tensor([1.0, *weights]), reduction="none")
+        expected = each.mean()
+    assert float(loss(logits, mask, valid)) == pytest.approx(float(expected), rel=2e-6)
+    if classes > 2:
+        even = CrossEntropy(pos_weight=3.5)(logits, mask, valid)
+        assert float(even) == float(CrossEntropy(pos_weight=(3.5,) * 3)(logits, mask, valid)) != float(expected)
+
+
+@needs_torch
+@pytest.mark.parametrize("classes", [2, 4])
+def test_label_smoothing_is_torchs(classes):
+    logits, mask, valid = random_batch(9, classes)
+    kept = torch.from_numpy(np.asarray(valid).copy())
+    theirs, labels = torch.tensor(np.asarray(logits))[kept], torch.from_numpy(np.asarray(mask).astype(np.int64))[kept]
+    if classes == 2:  # of two logits, the first 0
+        theirs = torch.cat([torch.zeros_like(theirs), theirs], dim=1)
+    expected = torch.nn.functional.cross_entropy(theirs, labels, label_smoothing=0.3)
+    assert float(CrossEntropy(label_smoothing=0.3)(logits, mask, valid)) == pytest.approx(float(expected), rel=2e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_pixels_near_another_class_count_more(width):
+    rng = np.random.default_rng(width)
+    logits, mask, valid = random_batch(10, 3, size=(3, 20, 17))
+    mask = jnp.asarray(np.where(rng.random((3, 20, 17)) < 0.05, 1, np.where(rng.random((3, 20, 17)) < 0.03, VOID, 0)))
+    mask = mask.astype(jnp.uint8)
+    valid = valid & (mask != VOID)
+    near, labels, counts = np.zeros(mask.shape, bool), np.asarray(mask), np.asarray(valid)
+    for image, row, column in np.ndindex(mask.shape):
+        rows, columns = slice(max(0, row - width), row + width + 1), slice(max(0, column - width), column + width + 1)
+        others = (labels[image, rows, columns] != labels[image, row, column]) & counts[image, rows, columns]
+        near[image, row, column] = others.any()
+    assert 0.05 < near[counts].mean() < 0.95
+    plain, weighted = (
+        np.asarray(jax.grad(CrossEntropy(boundary_weight=weight, boundary_width=width))(logits, mask, valid))[counts]
+        for weight in (0.0, 4.0)
+    )
+    np.testing.assert_allclose(weighted, plain * np.where(near[counts], 5, 1)[:, None], rtol=1e-5, atol=1e-8)
+
+
+def test_auto_makes_each_class_weigh_as_much_as_the_background():
+    assert CrossEntropy("auto").measured(np.array([900, 100])).pos_weight == 9
+    loss = CrossEntropy("auto", label_smoothing=0.1).measured(np.array([900, 100, 30, 0]))
+    assert (loss.pos_weight, loss.label_smoothing) == ((9.0, 30.0, 1.0), 0.1)
+    assert CrossEntropy("auto").measured(np.array([0, 100, 50])).pos_weight == (1.0, 2.0)
+    assert CrossEntropy(2.0).measured(np.array([900, 100])) == CrossEntropy(2.0)
+
+
+def test_weights_that_can_not_be_used_are_told():
+    logits, mask, valid = random_batch(11, 3)
+    with pytest.raises(InputError, match="measure it first"):
+        CrossEntropy("auto")(logits, mask, valid)
+    with pytest.raises(InputError, match="has 3 numbers; the network tells 2 classes"):
+        CrossEntropy((1.0, 2.0, 3.0))(logits, mask, valid)
