@@ -37,7 +37,7 @@ ORDER = (
     ("data.samples",),
     ("data.assembly", "data.worker"),
     ("data.workers",),
-    ("data.loader", "data.twins", "scores.objects"),
+    ("data.loader", "data.twins", "data.census", "scores.objects"),
     ("scores.judge", "scores.instances", "faults"),
     ("step",),
     ("sharding", "checkpoint", "torch_weights", "schemes", "sums", "diagnosis", "incident"),
