@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from jaxseg.foreign import Foreign
     from jaxseg.guard import Guard
     from jaxseg.logs import Logs
-    from jaxseg.losses import CrossEntropy
+    from jaxseg.losses import CrossEntropy, Dice, Focal, Lovasz, Sum, Tversky
     from jaxseg.models.unet import UNet
-    from jaxseg.optim import Adam
+    from jaxseg.optim import SGD, Adam, AdamW, Lamb
     from jaxseg.predicting.bulk import predict_files
     from jaxseg.predicting.prediction import Prediction
     from jaxseg.predicting.tiles import Tile
     from jaxseg.predicting.tta import Tta
     from jaxseg.predictor import Predictor, load
     from jaxseg.pth import read_pth, write_pth
+    from jaxseg.schedules import Constant, Cosine, OneCycle, Polynomial
     from jaxseg.scores.evaluation import Evaluation
     from jaxseg.tensors_file import read_safetensors, write_safetensors
     from jaxseg.weights import Weights, read_weights, write_weights
@@ -31,41 +32,53 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Adam": "jaxseg.optim",
+    "AdamW": "jaxseg.optim",
     "Batch": "jaxseg.arrays",
     "Checkpointing": "jaxseg.cadence",
     "Config": "jaxseg.config",
+    "Constant": "jaxseg.schedules",
+    "convert": None,
+    "Cosine": "jaxseg.schedules",
     "CrossEntropy": "jaxseg.losses",
     "Data": "jaxseg.data.samples",
-    "Evaluation": "jaxseg.scores.evaluation",
-    "Foreign": "jaxseg.foreign",
-    "Guard": "jaxseg.guard",
-    "InputError": "jaxseg.errors",
-    "Logs": "jaxseg.logs",
-    "Prediction": "jaxseg.predicting.prediction",
-    "Predictor": "jaxseg.predictor",
-    "Samples": "jaxseg.data.samples",
-    "UNet": "jaxseg.models.unet",
-    "Tile": "jaxseg.predicting.tiles",
-    "Tta": "jaxseg.predicting.tta",
-    "VOID": "jaxseg.arrays",
-    "Weights": "jaxseg.weights",
-    "convert": None,
+    "Dice": "jaxseg.losses",
     "doctor": None,
     "eval_batches": "jaxseg.data.loader",
     "evaluate": None,
+    "Evaluation": "jaxseg.scores.evaluation",
     "export": None,
+    "Focal": "jaxseg.losses",
+    "Foreign": "jaxseg.foreign",
+    "Guard": "jaxseg.guard",
+    "InputError": "jaxseg.errors",
+    "Lamb": "jaxseg.optim",
     "load": "jaxseg.predictor",
     "load_config": "jaxseg.config",
+    "Logs": "jaxseg.logs",
+    "Lovasz": "jaxseg.losses",
+    "OneCycle": "jaxseg.schedules",
     "open_split": "jaxseg.data.samples",
+    "Polynomial": "jaxseg.schedules",
     "predict": None,
     "predict_files": "jaxseg.predicting.bulk",
+    "Prediction": "jaxseg.predicting.prediction",
+    "Predictor": "jaxseg.predictor",
     "read_pth": "jaxseg.pth",
     "read_safetensors": "jaxseg.tensors_file",
     "read_weights": "jaxseg.weights",
     "replay": None,
+    "Samples": "jaxseg.data.samples",
+    "SGD": "jaxseg.optim",
+    "Sum": "jaxseg.losses",
+    "Tile": "jaxseg.predicting.tiles",
     "train": None,
     "train_batches": "jaxseg.data.loader",
+    "Tta": "jaxseg.predicting.tta",
+    "Tversky": "jaxseg.losses",
+    "UNet": "jaxseg.models.unet",
     "visualize": None,
+    "VOID": "jaxseg.arrays",
+    "Weights": "jaxseg.weights",
     "write_pth": "jaxseg.pth",
     "write_safetensors": "jaxseg.tensors_file",
     "write_weights": "jaxseg.weights",

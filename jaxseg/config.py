@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import optax
 import tyro
 
 from jaxseg.cadence import Checkpointing
@@ -18,9 +19,10 @@ from jaxseg.data.samples import Data
 from jaxseg.errors import InputError
 from jaxseg.guard import Guard
 from jaxseg.logs import Logs
-from jaxseg.losses import CrossEntropy
+from jaxseg.losses import CrossEntropy, Dice, Focal, Loss, Lovasz, Sum, Tversky
 from jaxseg.models.unet import UNet
-from jaxseg.optim import Adam
+from jaxseg.optim import SGD, Adam, AdamW, Lamb, Optimizer, transformation
+from jaxseg.schedules import Constant, Cosine, OneCycle, Polynomial, Schedule
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Config:
         model: the network.
         loss: what is minimised.
         optimizer: how.
+        schedule: the learning rate over the training; all but the constant one depend on `epochs`.
+        clip_norm: gradients of a larger norm are scaled down to it; None: none are.
+        accumulate: batches to an update, whose gradients are averaged.
         epochs: passes over the training images.
         batch_size: images a step, over all devices.
         seed: of the initial weights and the order of the images.
@@ -43,8 +48,11 @@ class Config:
 
     data: Data = field(default_factory=Data)
     model: UNet = field(default_factory=UNet)
-    loss: CrossEntropy = field(default_factory=CrossEntropy)
-    optimizer: Adam = field(default_factory=Adam)
+    loss: Loss = field(default_factory=CrossEntropy)
+    optimizer: Optimizer = field(default_factory=Adam)
+    schedule: Schedule = field(default_factory=Constant)
+    clip_norm: float | None = None
+    accumulate: int = 1
     epochs: int = 10
     batch_size: int = 2
     seed: int = 0
@@ -53,8 +61,26 @@ class Config:
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     guard: Guard = field(default_factory=Guard)
 
+    def transformation(self, steps: int) -> optax.GradientTransformation:
+        """The whole update, where an epoch has so many steps.
 
-CLASSES: tuple[type, ...] = (Config, Data, UNet, CrossEntropy, Adam, Logs, Checkpointing, Guard)
+        Raises:
+            InputError: for a norm or a number of batches that is not positive.
+        """
+        return transformation(
+            self.optimizer,
+            self.schedule,
+            clip_norm=self.clip_norm,
+            accumulate=self.accumulate,
+            steps=steps,
+            epochs=self.epochs,
+        )
+
+
+LOSSES = (CrossEntropy, Dice, Tversky, Focal, Lovasz, Sum)
+OPTIMIZERS = (Adam, AdamW, SGD, Lamb)
+SCHEDULES = (Constant, Cosine, Polynomial, OneCycle)
+CLASSES: tuple[type, ...] = (Config, Data, UNet, *LOSSES, *OPTIMIZERS, *SCHEDULES, Logs, Checkpointing, Guard)
 """What `from_json` builds: these and nothing else."""
 
 MAY_CHANGE = (
@@ -181,9 +207,16 @@ def parse(command: type[Command], prog: str, argv: Sequence[str] | None = None, 
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", type=Path)
     path = finder.parse_known_args(words)[0].config
-    default = command(config=path, settings=load_config(path) if path else start or Config())
-    arguments = tyro.cli(command, default=default, args=words, prog=prog, description=command.__doc__)
-    if arguments.config is None and start is None:
+    default = command(config=path, settings=load_config(path) if path else Config())
+    arguments = tyro.cli(
+        command,
+        default=default,
+        args=words,
+        prog=prog,
+        description=command.__doc__,
+        config=(tyro.conf.AvoidSubcommands,),  # the config's own loss and optimiser give the flags
+    )
+    if arguments.config is None:
         raise InputError(
             "give --config FILE.py, such as experiments/unet.py. The shortest config is the faithful recipe:\n"
             "  import jaxseg\n  config = jaxseg.Config()"

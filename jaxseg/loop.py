@@ -52,9 +52,9 @@ class Shown(NamedTuple):
     prediction: UInt8[np.ndarray, "height width"]
 
 
-def compile_steps(config: Config, layout: Layout) -> Compiled:
-    """Bind the settings; compilation itself happens at the first call of each."""
-    optimizer, shape = config.optimizer.build(), (config.data.height, config.data.width, config.data.channels)
+def compile_steps(config: Config, layout: Layout, steps: int = 1) -> Compiled:
+    """Bind the settings, for epochs of so many steps; compilation itself happens at the first call of each."""
+    optimizer, shape = config.transformation(steps), (config.data.height, config.data.width, config.data.channels)
     bound: dict[str, Any] = {"model": config.model, "loss": config.loss}
     laid: dict[str, Any] = {"in_shardings": (layout.state, layout.batch)}
     return Compiled(

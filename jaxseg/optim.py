@@ -6,6 +6,7 @@ import jax
 import optax
 from jaxtyping import PyTree
 
+from jaxseg.errors import InputError
 from jaxseg.schedules import Rate, Schedule
 
 
@@ -128,7 +129,14 @@ def transformation(
         accumulate: steps to an update.
         steps: in an epoch.
         epochs: in the training.
+
+    Raises:
+        InputError: for a norm or a number of steps that is not positive.
     """
+    if accumulate < 1:
+        raise InputError(f"accumulate is {accumulate}: take at least 1.")
+    if clip_norm is not None and not clip_norm > 0:
+        raise InputError(f"clip_norm is {clip_norm}: take more than 0, or None.")
     rate = schedule.rate(optimizer.learning_rate, max(1, steps * epochs // accumulate), epochs)
     parts = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
     update = optax.chain(*parts, optimizer.build(rate)) if parts else optimizer.build(rate)

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxseg.config import MAY_CHANGE, Config, differences, from_json, to_json
+from jaxseg.data.census import class_pixels
 from jaxseg.data.kept import check_room
 from jaxseg.data.loader import steps_per_epoch
 from jaxseg.data.samples import Samples, open_split
 from jaxseg.errors import InputError
 from jaxseg.faults import Faults
 from jaxseg.initial import Initial, read_initial
+from jaxseg.losses import measured_as, waits_for_data, with_measured
 from jaxseg.models.unet import check_size
 from jaxseg.run import RunFolder, write_json
+from jaxseg.schedules import Constant
 
 
 class Plan(NamedTuple):
@@ -55,7 +58,7 @@ def make_plan(config: Config, folder: RunFolder, init: Path | None) -> Plan:
 
 
 def fitted(config: Config, train: Samples) -> Config:
-    """The config with the network's output channels taken from the class table, and the image decoder decided.
+    """The config with the network's output channels taken from the class table, decoder and class weights decided.
 
     Raises:
         InputError: if they disagree, or the network can't take the size.
@@ -68,16 +71,22 @@ def fitted(config: Config, train: Samples) -> Config:
             f"model.out_channels is {given}; data.mode {config.data.mode!r} with the classes {names} needs {needed}. "
             "Leave it out, and it is taken from the classes."
         )
-    return dataclasses.replace(config, data=train.data, model=config.model.clone(out_channels=needed))
+    loss = config.loss
+    if waits_for_data(loss):
+        loss = with_measured(loss, class_pixels(train))
+        print(f"Measured on the training masks: {loss}")
+    return dataclasses.replace(config, data=train.data, model=config.model.clone(out_channels=needed), loss=loss)
 
 
 def as_begun(config: Config, folder: RunFolder) -> Config:
-    """The config with the decoder that the run in this folder began with, where it is left open."""
-    if config.data.decoder != "auto" or not folder.config.exists():
+    """The config with the decoder and the class weights that the run in this folder began with, where left open."""
+    if not folder.config.exists():
         return config
-    return dataclasses.replace(
-        config, data=dataclasses.replace(config.data, decoder=settings_of(folder)["config"]["data"]["decoder"])
-    )
+    theirs = from_json(settings_of(folder)["config"])
+    if config.data.decoder == "auto":
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, decoder=theirs.data.decoder))
+    # Another loss is still another run: only the numbers that were measured are taken over.
+    return dataclasses.replace(config, loss=theirs.loss) if measured_as(config.loss, theirs.loss) else config
 
 
 def settings_of(folder: RunFolder) -> dict[str, Any]:
@@ -102,6 +111,8 @@ def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
             for name, values in differences(ours, theirs).items()
             if not any(f"{name}.".startswith(f"config.{free}.") for free in MAY_CHANGE)
         }
+        if not isinstance(config.schedule, Constant) and config.epochs != theirs["config"]["epochs"]:
+            changed["epochs"] = (config.epochs, theirs["config"]["epochs"])  # the learning rate follows them
         fewer = config.epochs < theirs["config"]["epochs"] and folder.final_weights.exists()
         if fewer:
             changed["epochs"] = (config.epochs, theirs["config"]["epochs"])

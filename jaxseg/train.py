@@ -25,6 +25,7 @@ from jaxseg.loop import Compiled, abstract_state, compile_steps
 from jaxseg.plan import Plan, make_plan
 from jaxseg.replay import replay
 from jaxseg.run import RunFolder, remove_unfinished
+from jaxseg.schedules import Constant
 from jaxseg.scores.threshold import choose_threshold, trained
 from jaxseg.sharding import data_parallel
 from jaxseg.step import TrainState
@@ -106,11 +107,12 @@ def train(plan: Plan, stopping: Stopping) -> None:
     config, folder = plan.config, plan.folder
     layout = data_parallel(config.batch_size)
     introduce(plan, layout)
-    compiled = compile_steps(config, layout)
+    compiled = compile_steps(config, layout, plan.steps)
     with memory_told(config, layout), Checkpoints(folder.checkpoints) as checkpoints:
         state, progress = start(plan, compiled, checkpoints)
         if finished(config, progress) and outcome.concluded(folder, progress.epoch):
-            print(f"This run is finished: {progress.epoch} epochs. To go on: --epochs {config.epochs + 10}")
+            more = f" To go on: --epochs {config.epochs + 10}" if isinstance(config.schedule, Constant) else ""
+            print(f"This run is finished: {progress.epoch} epochs.{more}")
             return
         description = outcome.describe(folder, config, plan.train.table)
         lengths = progress.running.get("logs", {})
@@ -150,7 +152,7 @@ def start(plan: Plan, compiled: Compiled, checkpoints: Checkpoints) -> tuple[Tra
     state = compiled.create(jax.random.key(config.seed))
     if initial is not None:
         print("\n".join(initial.notes))
-        state = started_from(state, initial, config.optimizer.build(), compiled.layout)
+        state = started_from(state, initial, config.transformation(plan.steps), compiled.layout)
     return state, Progress(epoch=0, best_step=0, best_loss=math.inf, epochs_since_best=0, running={})
 
 

@@ -20,7 +20,7 @@ def class_pixels(samples: Samples) -> Int64[np.ndarray, " classes"]:
     """
     positions = samples.positions[:: -(-len(samples) // MOST)]
     counts = np.zeros(VOID + 1, np.int64)
-    with progress_bar(len(positions), "counting pixels", delay=2) as bar:
+    with progress_bar(len(positions), "counting pixels", delay=2.0) as bar:
         for position in positions:
             try:
                 counts += np.bincount(samples.mask(int(position)).ravel(), minlength=VOID + 1)

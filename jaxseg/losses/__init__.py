@@ -5,7 +5,7 @@ from jaxseg.losses.focal import Focal
 from jaxseg.losses.lovasz import Lovasz
 from jaxseg.losses.overlap import Dice, Tversky
 from jaxseg.losses.pixels import masked_mean, valid_pixels
-from jaxseg.losses.total import Loss, Sum, with_measured
+from jaxseg.losses.total import Loss, Sum, measured_as, waits_for_data, with_measured
 
 __all__ = [
     "CrossEntropy",
@@ -16,6 +16,8 @@ __all__ = [
     "Sum",
     "Tversky",
     "masked_mean",
+    "measured_as",
     "valid_pixels",
+    "waits_for_data",
     "with_measured",
 ]

@@ -72,16 +72,16 @@ class CrossEntropy:
         """
         if self.pos_weight != "auto":
             return self
-        base = int(pixels[0] or pixels.max())
-        weights = tuple(round(base / int(count), 4) if count else 1.0 for count in pixels[1:])
-        return dataclasses.replace(self, pos_weight=weights if len(weights) > 1 else weights[0])
+        base = int(pixels[0]) or int(pixels.max())
+        weights = [round(base / int(count), 4) if count else 1.0 for count in pixels[1:]]
+        return dataclasses.replace(self, pos_weight=tuple(weights) if len(weights) > 1 else weights[0])
 
 
 def class_weights(pos_weight: float | tuple[float, ...] | Literal["auto"], classes: int) -> Float32[Array, " classes"]:
     """1 for the background, then what each class counts."""
     if pos_weight == "auto":
         raise InputError("loss.pos_weight is 'auto': measure it first, by loss.measured(pixels of each class).")
-    given = (pos_weight,) * (classes - 1) if isinstance(pos_weight, int | float) else pos_weight
+    given = pos_weight if isinstance(pos_weight, tuple) else (pos_weight,) * (classes - 1)
     if len(given) != classes - 1:
         raise InputError(
             f"loss.pos_weight has {len(given)} numbers; the network tells {classes - 1} classes from the background. "

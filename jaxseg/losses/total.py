@@ -1,6 +1,6 @@
 """A weighted sum of losses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int64, UInt8
@@ -57,3 +57,24 @@ def with_measured(loss: Loss, pixels: Int64[np.ndarray, " classes"]) -> Loss:
 
 def term_with_measured(term: Term, pixels: Int64[np.ndarray, " classes"]) -> Term:
     return term.measured(pixels) if isinstance(term, CrossEntropy) else term
+
+
+def waits_for_data(loss: Loss) -> bool:
+    """Whether a `pos_weight` is to be measured first."""
+    terms = loss.terms if isinstance(loss, Sum) else (loss,)
+    return any(isinstance(term, CrossEntropy) and term.pos_weight == "auto" for term in terms)
+
+
+def measured_as(loss: Loss, measured: Loss) -> bool:
+    """Whether `measured` is `loss` but for each `pos_weight="auto"`, in place of which it has numbers."""
+
+    def same(ours: Term, theirs: Term) -> bool:
+        if not (isinstance(ours, CrossEntropy) and isinstance(theirs, CrossEntropy) and ours.pos_weight == "auto"):
+            return ours == theirs
+        return ours == replace(theirs, pos_weight="auto")
+
+    if isinstance(loss, Sum) and isinstance(measured, Sum):
+        pairs = zip(loss.terms, measured.terms, strict=False)
+        alike = loss.weights == measured.weights and len(loss.terms) == len(measured.terms)
+        return alike and all(same(ours, theirs) for ours, theirs in pairs)
+    return not isinstance(loss, Sum) and not isinstance(measured, Sum) and same(loss, measured)

@@ -1,0 +1,90 @@
+"""A run whose loss, optimiser and learning rate are not the defaults: from the config to the last byte."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_train import small
+
+import jaxseg
+from jaxseg.config import from_json, parse, to_json
+from jaxseg.data.census import class_pixels
+from jaxseg.plan import make_plan
+from jaxseg.run import RunFolder
+from jaxseg.train import TrainArguments, fit
+
+RECIPE = {
+    "loss": jaxseg.Sum((jaxseg.CrossEntropy("auto"), jaxseg.Dice()), weights=(1.0, 0.5)),
+    "optimizer": jaxseg.AdamW(2e-3),
+    "schedule": jaxseg.OneCycle(),
+    "clip_norm": 1.0,
+    "accumulate": 2,
+}
+
+
+def test_every_part_survives_json() -> None:
+    for loss in (jaxseg.Tversky(power=1.5), jaxseg.Focal(alpha=0.3), jaxseg.Lovasz(), RECIPE["loss"]):
+        for schedule in (jaxseg.Cosine(0.5), jaxseg.Polynomial(), jaxseg.OneCycle()):
+            for optimizer in (jaxseg.SGD(), jaxseg.Lamb(), jaxseg.AdamW()):
+                config = jaxseg.Config(loss=loss, optimizer=optimizer, schedule=schedule, clip_norm=0.5)
+                assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+def test_the_config_s_own_classes_give_the_flags(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.py"
+    file.write_text("import jaxseg\nconfig = jaxseg.Config(loss=jaxseg.Sum(), optimizer=jaxseg.AdamW())\n")
+    words = ["--loss.terms.0.pos-weight", "auto", "--loss.weights", "1", "0.5", "--optimizer.weight-decay", "0.1"]
+    settings = parse(TrainArguments, "train", ["--config", str(file), *words, "--clip-norm", "2"]).settings
+    assert settings.loss == RECIPE["loss"]
+    assert settings.optimizer == jaxseg.AdamW(weight_decay=0.1)
+    assert settings.clip_norm == 2
+
+
+def test_class_pixels_are_those_of_the_masks(sample: Path) -> None:
+    data = dataclasses.replace(small(sample).data, mode="multiclass")
+    samples = jaxseg.open_split(data, "train")
+    masks = np.stack([samples[place]["mask"] for place in range(len(samples))])
+    assert class_pixels(samples).tolist() == [int((masks == label).sum()) for label in range(4)]
+
+
+def test_the_recipe_goes_on_as_if_it_had_never_stopped(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(sample, **RECIPE)
+    whole = fit(config, tmp_path / "whole")
+    measured = json.loads(whole.config.read_text())["config"]["loss"]["terms"][0]["pos_weight"]
+    pixels = class_pixels(jaxseg.open_split(config.data, "train"))
+    assert measured == pytest.approx(pixels[0] / pixels[1], rel=1e-4)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jaxseg.training.Training.validate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, tmp_path / "cut")
+    fit(config, tmp_path / "cut")
+    for name in ("metrics.jsonl", "unet_model.pth", "unet_model_final.pth"):
+        assert (tmp_path / "cut" / name).read_bytes() == (whole.path / name).read_bytes(), name
+    with pytest.raises(jaxseg.InputError, match="epochs: now 9, there 2"):
+        fit(dataclasses.replace(config, epochs=9), whole.path)
+    with pytest.raises(jaxseg.InputError, match="loss"):
+        fit(dataclasses.replace(config, loss=jaxseg.Dice()), whole.path)
+
+
+def test_a_loss_that_differs_elsewhere_is_another_run(sample: Path, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    make_plan(small(sample, loss=jaxseg.CrossEntropy("auto")), folder, None)
+    make_plan(small(sample, loss=jaxseg.CrossEntropy("auto")), folder, None)
+    with pytest.raises(jaxseg.InputError, match=r"loss\.label_smoothing"):
+        make_plan(small(sample, loss=jaxseg.CrossEntropy("auto", label_smoothing=0.1)), folder, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"accumulate": 0}, "accumulate is 0"), ({"clip_norm": -1.0}, "clip_norm is -1")]
+)
+def test_numbers_that_make_no_sense_are_told(sample: Path, tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(jaxseg.InputError, match=message):
+        fit(small(sample, **change), tmp_path)
