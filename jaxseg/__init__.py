@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxseg import convert, doctor, evaluate, export, predict, replay, train, visualize
     from jaxseg.arrays import VOID, Batch
+    from jaxseg.augment import Augment
     from jaxseg.cadence import Checkpointing
     from jaxseg.config import Config, load_config
     from jaxseg.data.loader import eval_batches, train_batches
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Adam": "jaxseg.optim",
     "AdamW": "jaxseg.optim",
+    "Augment": "jaxseg.augment",
     "Batch": "jaxseg.arrays",
     "Checkpointing": "jaxseg.cadence",
     "Config": "jaxseg.config",

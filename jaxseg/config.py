@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar
 import optax
 import tyro
 
+from jaxseg.augment import Augment
 from jaxseg.cadence import Checkpointing
 from jaxseg.data.samples import Data
 from jaxseg.errors import InputError
@@ -32,6 +33,7 @@ class Config:
     Attributes:
         data: which images and classes, and how they become arrays.
         model: the network.
+        augment: random changes of the training images and their masks.
         loss: what is minimised.
         optimizer: how.
         schedule: the learning rate over the training; all but the constant one depend on `epochs`.
@@ -39,7 +41,7 @@ class Config:
         accumulate: batches to an update, whose gradients are averaged.
         epochs: passes over the training images.
         batch_size: images a step, over all devices.
-        seed: of the initial weights and the order of the images.
+        seed: of the initial weights, the order of the images and their changes.
         patience: stop after so many epochs without a lower validation loss; None: never.
         logs: what is logged, and where.
         checkpointing: when checkpoints are saved.
@@ -48,6 +50,7 @@ class Config:
 
     data: Data = field(default_factory=Data)
     model: UNet = field(default_factory=UNet)
+    augment: Augment = field(default_factory=Augment)
     loss: Loss = field(default_factory=CrossEntropy)
     optimizer: Optimizer = field(default_factory=Adam)
     schedule: Schedule = field(default_factory=Constant)
@@ -80,7 +83,7 @@ class Config:
 LOSSES = (CrossEntropy, Dice, Tversky, Focal, Lovasz, Sum)
 OPTIMIZERS = (Adam, AdamW, SGD, Lamb)
 SCHEDULES = (Constant, Cosine, Polynomial, OneCycle)
-CLASSES: tuple[type, ...] = (Config, Data, UNet, *LOSSES, *OPTIMIZERS, *SCHEDULES, Logs, Checkpointing, Guard)
+CLASSES: tuple[type, ...] = (Config, Data, UNet, Augment, *LOSSES, *OPTIMIZERS, *SCHEDULES, Logs, Checkpointing, Guard)
 """What `from_json` builds: these and nothing else."""
 
 MAY_CHANGE = (

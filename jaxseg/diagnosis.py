@@ -10,10 +10,11 @@ import optax
 from jaxtyping import Array, PyTree
 
 from jaxseg.arrays import Batch
+from jaxseg.augment import NOTHING, Augment
 from jaxseg.guard import Verdict
 from jaxseg.losses import valid_pixels
 from jaxseg.models.unet import UNet
-from jaxseg.step import Loss, TrainState, differentiate
+from jaxseg.step import Loss, TrainState, differentiate, prepared
 
 OUTPUT = "logits"
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -54,8 +55,11 @@ class Cause(NamedTuple):
     name: str
 
 
-def take_apart(state: TrainState, batch: Batch, *, model: UNet, loss: Loss) -> list[list[dict[str, Numbers]]]:
+def take_apart(
+    state: TrainState, batch: Batch, *, model: UNet, loss: Loss, augment: Augment = NOTHING, seed: int = 0
+) -> list[list[dict[str, Numbers]]]:
     """The parts of an `Anatomy`, to be jitted; each name by itself, since JAX would sort the names of a dictionary."""
+    batch = prepared(batch, state.step, augment, seed)
     valid = valid_pixels(batch)
     (value, (logits, given)), gradients = differentiate(state, batch, valid, model=model, loss=loss, capture=True)
     outputs = [item for layer in given["layers"] for item in layer.items()]

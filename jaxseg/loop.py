@@ -64,7 +64,9 @@ def compile_steps(config: Config, layout: Layout, steps: int = 1) -> Compiled:
             out_shardings=layout.state,
         ),
         jax.jit(
-            partial(train_step, optimizer=optimizer, guard=config.guard, **bound),
+            partial(
+                train_step, optimizer=optimizer, guard=config.guard, augment=config.augment, seed=config.seed, **bound
+            ),
             donate_argnums=0,
             out_shardings=layout.state,
             **laid,

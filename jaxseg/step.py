@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float32, Int32, PyTree, UInt8
 
 from jaxseg.arrays import Batch
+from jaxseg.augment import NOTHING, Augment
 from jaxseg.guard import STOP, Guard, Health, Verdict, examine, healthy
 from jaxseg.losses import valid_pixels
 from jaxseg.metrics import confusion, predict_classes
@@ -67,13 +68,16 @@ def train_step(
     optimizer: optax.GradientTransformation,
     loss: Loss,
     guard: Guard = STOP,
+    augment: Augment = NOTHING,
+    seed: int = 0,
 ) -> tuple[TrainState, StepResult]:
-    """One update from one batch; the result describes the weights before it.
+    """One update from one batch; the result describes the weights before it. `seed` is of the augmentation.
 
     A batch without a valid pixel leaves all but the step number as it was: normalisation has no statistics of it.
     So does a loss or a gradient that is not sound, where the guard skips. Where it stops, nothing changes but its flag,
     from then on: the state is that before the bad step, however many steps were started after it.
     """
+    batch = prepared(batch, state.step, augment, seed)
     valid = valid_pixels(batch)
     (value, (logits, given)), gradients = differentiate(state, batch, valid, model=model, loss=loss)
     batch_stats, norm = given.get("batch_stats", {}), optax.global_norm(gradients)
@@ -91,6 +95,14 @@ def train_step(
     return kept._replace(step=step, health=health), result
 
 
+def prepared(batch: Batch, step: Int32[Array, ""], augment: Augment, seed: int) -> Batch:
+    """The batch as the network is trained on it: images in 0..1, changed at random by (seed, step, place)."""
+    image, mask = scale(batch.image), batch.mask
+    if augment.changes:
+        image, mask = augment(jax.random.fold_in(jax.random.key(seed), step), image, mask)
+    return batch._replace(image=image, mask=mask)
+
+
 def differentiate(
     state: TrainState,
     batch: Batch,
@@ -100,13 +112,13 @@ def differentiate(
     loss: Loss,
     capture: bool = False,
 ) -> tuple[tuple[Float32[Array, ""], tuple[Array, Any]], PyTree]:
-    """((loss, (logits, what else the network gave)), gradient); with `capture` the output of each layer: "layers"."""
+    """((loss, (logits, what else the network gave)), gradient) of a prepared batch; `capture`: also all "layers"."""
     mutable = ["batch_stats", "intermediates"] if capture else ["batch_stats"]
 
     def objective(params: PyTree) -> tuple[Array, tuple[Array, Any]]:
         variables = {"params": params, "batch_stats": state.batch_stats}
         logits, new = model.apply(
-            variables, scale(batch.image), valid, train=True, mutable=mutable, capture_intermediates=capture
+            variables, batch.image, valid, train=True, mutable=mutable, capture_intermediates=capture
         )
         if capture:
             new = {**new, "layers": in_order(new["intermediates"])}

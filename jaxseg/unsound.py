@@ -91,7 +91,7 @@ def placed(state: TrainState, batch: Batch, layout: Layout) -> tuple[TrainState,
 
 def dissect(config: Config, layout: Layout, state: TrainState, batch: Batch) -> Anatomy:
     """The step's arrays, described."""
-    plain = partial(take_apart, model=config.model, loss=config.loss)
+    plain = partial(take_apart, model=config.model, loss=config.loss, augment=config.augment, seed=config.seed)
     return assemble(jax.jit(plain, in_shardings=(layout.state, layout.batch))(state, batch))
 
 

@@ -2,20 +2,28 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_train import small
 
 import jaxseg
+from jaxseg.arrays import VOID
 from jaxseg.config import from_json, parse, to_json
 from jaxseg.data.census import class_pixels
+from jaxseg.loop import compile_steps
 from jaxseg.plan import make_plan
 from jaxseg.run import RunFolder
+from jaxseg.sharding import data_parallel
+from jaxseg.step import train_step
 from jaxseg.train import TrainArguments, fit
 
 RECIPE = {
+    "augment": jaxseg.Augment(flip=0.5, zoom=(0.8, 1.5), rotate=10.0, brightness=0.2),
     "loss": jaxseg.Sum((jaxseg.CrossEntropy("auto"), jaxseg.Dice()), weights=(1.0, 0.5)),
     "optimizer": jaxseg.AdamW(2e-3),
     "schedule": jaxseg.OneCycle(),
@@ -49,6 +57,25 @@ def test_class_pixels_are_those_of_the_masks(sample: Path) -> None:
     assert class_pixels(samples).tolist() == [int((masks == label).sum()) for label in range(4)]
 
 
+def test_a_step_trains_on_the_changed_batch_and_counts_no_void(sample: Path) -> None:
+    """Of (seed, step): the step with the setting is the plain step on the batch changed beforehand."""
+    config = small(sample, augment=RECIPE["augment"], seed=3)
+    config = dataclasses.replace(config, model=config.model.clone(out_channels=1))
+    compiled = compile_steps(config, data_parallel(1))
+    samples = jaxseg.open_split(config.data, "train")
+    with jaxseg.train_batches(samples, 4, seed=0) as batches:
+        first = next(batches).batch
+    state = compiled.create(jax.random.key(0))._replace(step=jnp.int32(7))
+    key = jax.random.fold_in(jax.random.key(3), 7)
+    _, mask = config.augment(key, jnp.asarray(first.image) / 255, jnp.asarray(first.mask))
+    step = jax.jit(partial(train_step, model=config.model, optimizer=config.transformation(1), loss=config.loss))
+    plain = step(state, first)[1]
+    result = compiled.train(state, first)[1]
+    assert int(result.pixels) == int((mask != VOID).sum()) < int(plain.pixels)
+    assert int(result.confusion[1].sum()) == int((mask == 1).sum())
+    assert float(result.loss) != float(plain.loss)
+
+
 def test_the_recipe_goes_on_as_if_it_had_never_stopped(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,7 +85,7 @@ def test_the_recipe_goes_on_as_if_it_had_never_stopped(
     pixels = class_pixels(jaxseg.open_split(config.data, "train"))
     assert measured == pytest.approx(pixels[0] / pixels[1], rel=1e-4)
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -1,5 +1,5 @@
 """Random changes of image and mask together, on the device; a pure function of (seed, step, place in the batch)."""
 
-from jaxseg.augment.settings import Augment
+from jaxseg.augment.settings import NOTHING, Augment
 
-__all__ = ["Augment"]
+__all__ = ["NOTHING", "Augment"]

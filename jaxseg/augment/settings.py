@@ -144,6 +144,10 @@ class Augment:
         return image
 
 
+NOTHING = Augment()
+"""The default."""
+
+
 def symmetric(key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
     """Evenly in -1..1."""
     return jax.random.uniform(key, shape, minval=-1, maxval=1)
