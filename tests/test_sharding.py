@@ -78,8 +78,9 @@ def test_eight_devices_give_the_trajectory_of_one(norm):
         assert ours.pixels == theirs.pixels
         assert np.abs(ours.confusion - theirs.confusion).sum() <= 2  # a pixel on the threshold
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected_state), strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         # As a whole: a single weight beside such a rectifier may go its own way.
-        assert root_mean_square(np.asarray(a) - b) <= 1e-2 * root_mean_square(np.asarray(b)) + 1e-4
+        assert root_mean_square(a - b) <= 1e-2 * root_mean_square(b) + 1e-4
     last = next(batches(1))
     (seen, _), (expected_seen, _) = eight.evaluate(state, last), one.evaluate(expected_state, last)
     assert float(seen.loss) == pytest.approx(float(expected_seen.loss), rel=1e-4)
