@@ -145,6 +145,8 @@ class Prey:
     def look(self, seconds: float) -> None:
         """Read what comes within this time, or until something does."""
         if not select.select([self.pipe], [], [], max(0.0, seconds))[0]:
+            # One that ended before it opened the pipe is never heard of.
+            self.ended = self.process is not None and self.process.poll() is not None
             return
         raw = os.read(self.pipe, 1 << 16)
         if not raw:

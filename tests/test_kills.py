@@ -4,6 +4,7 @@ import dataclasses
 import os
 import random
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -38,6 +39,7 @@ def config(sample: Path, tmp_path_factory: pytest.TempPathFactory, long: bool) -
     return dataclasses.replace(
         given,
         data=dataclasses.replace(given.data, on_error="skip"),
+        augment=jaxseg.Augment(flip=0.5, zoom=(0.8, 1.5), rotate=15.0, brightness=0.2),
         epochs=8 if long else 4,
         logs=jaxseg.Logs(every=2, pictures_every=2, pictures=2),
         checkpointing=jaxseg.Checkpointing(steps=1, minutes=None),
@@ -159,7 +161,7 @@ def pursue(
     tally.counts["runs"] += 1
 
 
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(7200 if "--long" in sys.argv else 400)
 def test_killed_at_random_instants_it_ends_as_if_nothing_had_happened(
     hunt: Hunt, config: jaxseg.Config, whole: Whole, tmp_path: Path, long: bool, record_testsuite_property: Any
 ) -> None:
