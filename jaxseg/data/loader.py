@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import grain
 import numpy as np
-from jaxtyping import Int64
 
 from jaxseg.data.assembly import PADDING, Assembly, Loaded, Order
 from jaxseg.data.coco import DataError
 from jaxseg.data.samples import LAST, KnownFault, Samples
-from jaxseg.data.sampling import Sampling
+from jaxseg.data.sampling import Epochs
 from jaxseg.data.workers import Workers
 
 LEAST_PART = 4  # samples that are worth a thread's start
@@ -62,23 +61,6 @@ def eval_batches(samples: Samples, batch_size: int, *, step: int = LAST) -> Iter
     # Threads alone: to start processes for each evaluation takes longer than most evaluations.
     with threaded(samples, order.__getitem__, batch_size, steps=steps) as batches:
         yield batches
-
-
-class Epochs:
-    """A step to its positions in the index, epoch by epoch."""
-
-    def __init__(self, sampling: Sampling, seed: int, batch_size: int, steps: int) -> None:
-        self.sampling, self.seed, self.batch_size, self.steps = sampling, seed, batch_size, steps
-        self.drawn: dict[int, np.ndarray] = {}
-
-    def __call__(self, step: int) -> Int64[np.ndarray, " batch"]:
-        epoch, place = divmod(step, self.steps)
-        drawn = self.drawn.get(epoch)
-        if drawn is None:  # threads may draw one twice: the same
-            drawn = self.sampling.epoch(self.seed, epoch, self.steps * self.batch_size)
-            near = {other: those for other, those in self.drawn.items() if abs(other - epoch) == 1}
-            self.drawn = {epoch: drawn, **near}
-        return drawn[place * self.batch_size :][: self.batch_size]
 
 
 @contextmanager

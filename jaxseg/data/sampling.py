@@ -125,3 +125,20 @@ def balanced(
     kind = kinds[index.annotation_category]  # -1, unknown, is not drawn
     kept = (kind >= 0) & (owner >= 0)
     return repeat_factors(owner[kept], kind[kept], len(positions), threshold)
+
+
+class Epochs:
+    """A step to its positions in the index, epoch by epoch. Worker processes take it along: so it is here."""
+
+    def __init__(self, sampling: Sampling, seed: int, batch_size: int, steps: int) -> None:
+        self.sampling, self.seed, self.batch_size, self.steps = sampling, seed, batch_size, steps
+        self.drawn: dict[int, np.ndarray] = {}
+
+    def __call__(self, step: int) -> Int64[np.ndarray, " batch"]:
+        epoch, place = divmod(step, self.steps)
+        drawn = self.drawn.get(epoch)
+        if drawn is None:  # threads may draw one twice: the same
+            drawn = self.sampling.epoch(self.seed, epoch, self.steps * self.batch_size)
+            near = {other: those for other, those in self.drawn.items() if abs(other - epoch) == 1}
+            self.drawn = {epoch: drawn, **near}
+        return drawn[place * self.batch_size :][: self.batch_size]

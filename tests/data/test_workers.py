@@ -54,6 +54,16 @@ def test_worker_processes_give_the_same_batches_and_leave_nothing(root: Path, ca
     assert not processes()
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks into a process as Linux allows")
+def test_a_worker_loads_no_jax(root: Path) -> None:
+    with train_batches(opened(root, workers=1), 4, seed=0) as batches:
+        next(batches)
+        (worker,) = processes()
+        loaded = Path(f"/proc/{worker}/maps").read_text()
+    assert "numpy" in loaded
+    assert "jaxlib" not in loaded
+
+
 def test_a_worker_s_error_is_the_reader_s(root: Path) -> None:
     path = damage(root)
     with pytest.raises(DataError, match=r"^Image 3: ") as caught:
