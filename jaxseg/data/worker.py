@@ -3,6 +3,7 @@
 import itertools
 import os
 import pickle
+import select
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,12 @@ def main() -> None:
     """Serve until the parent is gone, however it went: its end of our input closes with it."""
     out = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)  # what libraries print must not mix with the batches
-    assembly, first, stride = pickle.load(sys.stdin.buffer)
+    try:
+        assembly, first, stride = pickle.load(sys.stdin.buffer)
+    except (OSError, EOFError, pickle.UnpicklingError):
+        if select.select([sys.stdin], [], [], 5.0)[0]:
+            os._exit(0)  # the parent is gone already, and its cache with it
+        raise
     threading.Thread(target=leave_with_parent, daemon=True).start()
     with ThreadPoolExecutor(1) as sender:  # a batch is sent while the next is made
         sent = None
