@@ -32,11 +32,14 @@ class Cadence:
     def __init__(self, settings: Checkpointing) -> None:
         self.settings, self.saved = settings, time.monotonic()
 
-    def due(self, step: int) -> bool:
-        """Whether the checkpoint of this step shall be saved."""
-        steps, minutes = self.settings.steps, self.settings.minutes
-        by_steps = steps is not None and step % steps == 0
-        return by_steps or (minutes is not None and time.monotonic() - self.saved >= 60 * minutes)
+    def by_steps(self, step: int) -> bool:
+        """Whether the checkpoint of this step shall be saved, by its number."""
+        return self.settings.steps is not None and step % self.settings.steps == 0
+
+    def by_clock(self) -> bool:
+        """Whether the last one was saved long ago."""
+        minutes = self.settings.minutes
+        return minutes is not None and time.monotonic() - self.saved >= 60 * minutes
 
     def note_save(self) -> None:
         """The minutes are counted from now."""

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from jaxseg import hosts
 from jaxseg.errors import InputError
 from jaxseg.likeness import check_arrays
 from jaxseg.shelf import NEW, SEALED, DamageError, Shelf
@@ -52,7 +53,7 @@ class Checkpoints:
         """What a killed run left unfinished is removed."""
         folder.mkdir(parents=True, exist_ok=True)
         self.shelf, self.troubles = Shelf(folder), troubles or Troubles()
-        if jax.process_index() == 0:
+        if hosts.first():
             self.shelf.tidy()
         hush()
         self.orbax = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
@@ -80,10 +81,11 @@ class Checkpoints:
         items = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict()))
         folder = self.shelf.path
         try:
-            if not folder.is_dir():
+            if hosts.first() and not folder.is_dir():
                 warn(f"{folder} was deleted under the run, with all its checkpoints. It is made again.")
                 folder.mkdir(parents=True, exist_ok=True)
-            self.shelf.drop_unfinished()
+            if hosts.first():
+                self.shelf.drop_unfinished()
             identity = folder.stat()
             self.orbax.save(folder.resolve() / f"{step}{NEW}", args=items, force=True, custom_metadata=SEALED)
         except (OSError, ValueError) as error:
@@ -97,7 +99,7 @@ class Checkpoints:
         """In the background: give a checkpoint its place when it is whole, and remove those that are not kept."""
         try:
             self.orbax.wait_until_finished()
-            if jax.process_index() != 0:
+            if not hosts.first():  # which comes to this when all have written their part
                 return
             if not os.path.samestat(self.shelf.path.stat(), identity):  # then a part of it was deleted too
                 raise FileNotFoundError(errno.ENOENT, "deleted under the run", str(self.shelf.path))
@@ -113,8 +115,13 @@ class Checkpoints:
             self.troubles.tell("the removal of an old checkpoint", error, self.shelf.path, "It stays for now.")
 
     def miss(self, step: int, error: Exception) -> None:
-        """Tell that the checkpoint of a step is not there, and why; what there is of it is removed."""
-        self.shelf.drop_unfinished()
+        """Tell that the checkpoint of a step is not there, and why; what there is of it is removed.
+
+        Raises:
+            InputError: of several processes: the others may be in the middle of it, and can't go on alike.
+        """
+        if hosts.first():
+            self.shelf.drop_unfinished()
         steps, folder = self.shelf.steps(), self.shelf.path
         if kind(error) not in REFUSALS:  # of several errors at once, orbax may have given another one
             error = refusal(folder) or error
@@ -123,6 +130,8 @@ class Checkpoints:
             f"The checkpoint of step {step} could not be written: {reason(error)}. {advice(error, folder)} "
             f"{newest} Then give the same command again: it goes on from there."
         )
+        if hosts.several():
+            raise InputError(self.missed)
         then = f"{newest} Training goes on, and tries again at the next checkpoint."
         self.troubles.tell(CHECKPOINT, error, folder, then)
 
@@ -133,7 +142,7 @@ class Checkpoints:
             saving.result()
 
     def wait(self) -> None:
-        """Until everything saved is on disk.
+        """Until everything saved is on disk, by all processes.
 
         Raises:
             InputError: if the last one could not be written.
@@ -141,6 +150,7 @@ class Checkpoints:
         self.finish()
         if self.missed:
             raise InputError(self.missed)
+        hosts.from_first(lambda: None)
 
     def newest(self, like: PyTree) -> tuple[Any, Progress] | None:
         """The state and progress of the newest intact checkpoint; None if there is none at all.
@@ -151,16 +161,16 @@ class Checkpoints:
             InputError: if none is intact, or the newest one that is holds another state.
         """
         damaged: dict[int, list[str]] = {}
-        for step in reversed(self.shelf.steps()):
+        for step in reversed(hosts.from_first(self.shelf.steps)):
             try:
                 state, progress = self.restore(step, like)
             except DamageError as error:
                 damaged[step] = error.found
                 continue
-            best = progress.best_step
-            if best < step and self.shelf.place(best).exists() and (found := self.shelf.damage(best)):
-                damaged[best] = found
-            if jax.process_index() == 0:
+            if hosts.first():
+                best = progress.best_step
+                if best < step and self.shelf.place(best).exists() and (found := self.shelf.damage(best)):
+                    damaged[best] = found
                 self.shelf.put_aside(damaged, f"Training goes on from step {step}.")
             return state, progress
         if damaged:
@@ -172,7 +182,8 @@ class Checkpoints:
         try:
             return self.restore(step, like)[0]
         except DamageError as error:
-            warn(f"The best checkpoint is lost: {error} The last weights stand in for the best.")
+            if hosts.first():
+                warn(f"The best checkpoint is lost: {error} The last weights stand in for the best.")
             return None
 
     def restore(self, step: int, like: PyTree) -> tuple[Any, Progress]:
@@ -183,7 +194,7 @@ class Checkpoints:
             InputError: naming each array that is missing, extra, misshapen or of another type.
         """
         place = self.shelf.place(step)
-        if found := self.shelf.damage(step):
+        if found := hosts.from_first(lambda: self.shelf.damage(step)):
             raise DamageError(place, found)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
@@ -195,7 +206,8 @@ class Checkpoints:
         except InputError:
             raise
         except (OSError, ValueError, KeyError) as error:  # as of a file that was lost before the digests were made
-            raise DamageError(place, [f"orbax can't read it: {reason(error)}"]) from error
+            damage = DamageError(place, [f"orbax can't read it: {reason(error)}"])
+            raise InputError(str(damage)) if hosts.several() else damage from error  # the others may have read it
         return restored["state"], Progress(**{"running": {}, **restored["progress"]})
 
 

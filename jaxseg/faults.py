@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from jaxseg import hosts
 from jaxseg.arrays import VOID, Batch
 from jaxseg.data.assembly import Loaded
 from jaxseg.data.samples import KnownFault
@@ -47,7 +48,8 @@ class Faults:
             json.dumps({"split": split, "step": step, "image_id": id_, "error": text}) + "\n"
             for id_, text in found.items()
         ]
-        drop_unfinished_line(self.path)
+        if not hosts.several():  # or it may be another process that is writing
+            drop_unfinished_line(self.path)
         with self.path.open("a") as file:
             file.write("".join(lines))
             file.flush()

@@ -62,10 +62,10 @@ class Room(NamedTuple):
 
 def room_of(layout: Layout) -> Room:
     """What one of the devices has for this program; on a CPU, what the machine or its container has left."""
-    device = layout.mesh.devices.flat[0]
+    device = layout.mesh.local_devices[0]
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit is None:
-        return Room(memory_left() // layout.mesh.size, "this machine has left", "cpu")
+        return Room(memory_left() // len(layout.mesh.local_devices), "this machine has left", "cpu")
     return Room(limit, f"JAX has on a device ({device.device_kind})", device.platform)
 
 

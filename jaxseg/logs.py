@@ -113,6 +113,29 @@ class RunLog:
             self.run.log({name: wandb.Image(panel) for name, panel in panels.items()}, step=step)
 
 
+class NoLog(RunLog):
+    """That of a process which lets another write."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Takes what `RunLog` takes."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def secured(self) -> dict[str, int]:
+        """Nothing."""
+        return {}
+
+    def numbers(self, step: int, record: dict[str, Any]) -> None:
+        """Not logged."""
+
+    def clock(self, step: int, record: dict[str, float]) -> None:
+        """Not logged."""
+
+    def pictures(self, step: int, panels: dict[str, UInt8[np.ndarray, "height width 3"]]) -> None:
+        """Not logged."""
+
+
 def append(file: GrowingFile, record: dict[str, Any]) -> None:
     """One line of JSON; numbers that are not finite, which JSON lacks, are null."""
     known = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}

@@ -90,15 +90,15 @@ def evaluate_all(
     bar: tqdm,
     keep: int = 0,
 ) -> tuple[Totals, list[Shown]]:
-    """The totals over all batches, and the first `keep` images with what was predicted."""
+    """The totals over all batches, and the first `keep` of this process's images with what was predicted."""
     totals, shown = Totals.empty(compiled.classes), []
     for loaded in batches:
-        result, prediction = compiled.evaluate(state, jax.device_put(loaded.batch, compiled.layout.batch))
+        result, prediction = compiled.evaluate(state, compiled.layout.put(loaded.batch))
         result = jax.device_get(result)
         totals = totals.add(float(result.loss), int(result.pixels), result.confusion)
         places = np.flatnonzero(loaded.batch.weight)[: keep - len(shown)]
         if len(places):
-            arrays = (np.asarray(array)[places] for array in (loaded.batch.image, loaded.batch.mask, prediction))
-            shown += map(Shown, *arrays)
+            arrays = (loaded.batch.image, loaded.batch.mask, compiled.layout.own_rows(prediction))
+            shown += map(Shown, *(array[places] for array in arrays))
         bar.update()
     return totals, shown

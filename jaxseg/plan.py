@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxseg import hosts
 from jaxseg.config import MAY_CHANGE, Config, differences, from_json, to_json
 from jaxseg.data.census import class_pixels
 from jaxseg.data.kept import check_room
@@ -100,10 +101,15 @@ def settings_of(folder: RunFolder) -> dict[str, Any]:
 def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
     """Write config.json, or make sure that the one that is there is of the same run.
 
+    Of several processes the first does; the others make sure that they see what it wrote, and mean the same.
+
     Raises:
         InputError: naming each setting that differs.
     """
     ours = {"config": to_json(config), "annotations": digests}
+    if not hosts.first():
+        check_same(folder, ours)
+        return
     if folder.config.exists():
         theirs = settings_of(folder)
         changed = {
@@ -123,3 +129,22 @@ def claim(folder: RunFolder, config: Config, digests: dict[str, str]) -> None:
                 "Give another --workdir, or the settings of that run."
             )
     write_json(folder.config, ours)
+
+
+def check_same(folder: RunFolder, ours: dict[str, Any]) -> None:
+    """Compare with what the first process of the run has just written.
+
+    Raises:
+        InputError: if it is not there, or names each setting that differs.
+    """
+    if not folder.config.exists():
+        raise InputError(
+            f"{folder.path} does not hold what the first process wrote: give a --workdir that all hosts see as one."
+        )
+    changed = differences(ours, json.loads(folder.config.read_text()))
+    own = tuple(f"config.{name}" for name in ("data.root", "data.threads", "data.workers", "data.cache"))
+    lines = [
+        f"  {name}: {there!r} there, {now!r} here" for name, (now, there) in changed.items() if not name.startswith(own)
+    ]
+    if lines:
+        raise InputError("this process means another run than the first one:\n" + "\n".join(lines))

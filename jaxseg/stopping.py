@@ -16,6 +16,9 @@ STATUS = 75
 class Stopped(KeyboardInterrupt):
     """The run was asked to stop, and did; the text says what is saved."""
 
+    alike = False
+    """Whether all processes of the run stop by it, at the same step."""
+
 
 class Stopping:
     """While it is entered, the first signal ends the run by `Stopped`: at once, or where `held` is left.
@@ -30,6 +33,8 @@ class Stopping:
         """What a stop at this moment leaves."""
         self.before: dict[int, Any] = {}
         self.holding = False
+        self.by_consent = False
+        """While it is, nothing is obeyed here: all processes of a run stop together, see `consent.py`."""
         self.listener: Listener | None = None
 
     def __enter__(self) -> "Stopping":
@@ -52,7 +57,7 @@ class Stopping:
         for other in self.before:
             soft = other == signal.SIGINT and watched_by_a_kernel()
             signal.signal(other, signal.default_int_handler if soft else signal.SIG_DFL)
-        if not self.holding:
+        if not self.holding and not self.by_consent:
             raise self.stopped()
 
     def held(self) -> "Held":
@@ -61,7 +66,9 @@ class Stopping:
 
     def stopped(self) -> Stopped:
         """What ends the run."""
-        return Stopped(f"Stopped. {self.saved} The same command goes on.")
+        stopped = Stopped(f"Stopped. {self.saved} The same command goes on.")
+        stopped.alike = self.by_consent
+        return stopped
 
 
 class Held:
@@ -75,7 +82,7 @@ class Held:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stopping.holding = False
-        if kind is None and self.stopping.asked is not None:
+        if kind is None and self.stopping.asked is not None and not self.stopping.by_consent:
             raise self.stopping.stopped()
 
 

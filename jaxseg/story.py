@@ -2,6 +2,7 @@
 
 import jax
 
+from jaxseg import hosts
 from jaxseg.collapse import Kind, collapses, shared_images
 from jaxseg.config import Config
 from jaxseg.data.samples import Samples
@@ -36,7 +37,8 @@ def introduce(plan: Plan, layout: Layout) -> None:
     print(
         f"{type(config.model).__name__} of widths {' '.join(map(str, config.model.widths))} at "
         f"{config.data.height} x {config.data.width}; batches of {config.batch_size}, {steps} steps an epoch; "
-        f"{len(devices)} of {jax.local_device_count()} devices ({devices[0].device_kind})"
+        f"{len(devices)} of {jax.device_count()} devices ({devices[0].device_kind})"
+        f"{f', of {hosts.count()} processes' if hosts.several() else ''}"
     )
     print(f"Run folder: {folder.path}/")
 

@@ -4,30 +4,34 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from jaxseg import outcome
+from jaxseg import fate, hosts, outcome
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.compile_cache import keep_compiled
 from jaxseg.config import Arguments, Config, from_json, parse, to_json
 from jaxseg.dry_run import tell_dry_run
-from jaxseg.errors import counted, told_plainly
+from jaxseg.errors import InputError, counted, told_plainly
 from jaxseg.exhaustion import memory_told
+from jaxseg.faults import Faults
+from jaxseg.hosts import Meeting
 from jaxseg.incident import read_settings
 from jaxseg.initial import started_from
 from jaxseg.lock import sole_run
-from jaxseg.logs import RunLog
+from jaxseg.logs import NoLog, RunLog
 from jaxseg.loop import Compiled, abstract_state, compile_steps
 from jaxseg.plan import Plan, make_plan
 from jaxseg.replay import replay
-from jaxseg.run import RunFolder, remove_unfinished
+from jaxseg.run import RunFolder, drop_unfinished_line, remove_unfinished
 from jaxseg.schedules import Constant
 from jaxseg.scores.threshold import choose_threshold, trained
-from jaxseg.sharding import data_parallel
+from jaxseg.sharding import Layout, data_parallel, over_processes
 from jaxseg.step import TrainState
 from jaxseg.stopping import STATUS, Stopped, Stopping
 from jaxseg.story import introduce, tell_faults
@@ -41,6 +45,8 @@ class TrainArguments(Arguments):
     Attributes:
         workdir: the run's folder; None: runs/<name of the config file>.
         init: weights to start from: a run, a converted folder, a .pth or a .safetensors.
+        hosts: one of several processes that train together: where they meet. `auto`: as SLURM, Open MPI, Kubernetes or
+            the TPU pod say; else the first one's HOST:PORT, how many they are, and which of them this is, from 0.
         dry_run: train nothing; compile, time a few steps, and tell what the run would take. Exit status 1: too much.
         replay: the file of a step that a run stopped at (nonfinite-STEP.npz): run it again, and nothing else. No data
             and no --config are needed; other settings show whether they mend it.
@@ -48,6 +54,7 @@ class TrainArguments(Arguments):
 
     workdir: Path | None = None
     init: Path | None = None
+    hosts: Meeting | None = None
     dry_run: bool = False
     replay: Path | None = None
 
@@ -57,20 +64,24 @@ def main(argv: list[str] | None = None) -> None:
     with told_plainly(status=1):
         words = sys.argv[1:] if argv is None else argv
         arguments = parse(TrainArguments, "python -m jaxseg.train", words, start=replayed(words))
+        if arguments.hosts is not None and (arguments.dry_run or arguments.replay):
+            raise InputError("--dry-run and --replay are of one process: leave out --hosts.")
         keep_compiled()
         if arguments.replay:
             print(replay(arguments.replay, arguments.settings))
             return
         assert arguments.config is not None
         workdir = arguments.workdir or Path("runs") / arguments.config.stem
-        try:
-            if arguments.dry_run:
-                tell_dry_run(arguments.settings, workdir)
-            else:
+        if arguments.dry_run:
+            tell_dry_run(arguments.settings, workdir)
+            return
+        with hosts.joined(arguments.hosts):
+            try:
                 fit(arguments.settings, workdir, arguments.init)
-        except Stopped as stopped:
-            print(stopped, file=sys.stderr)
-            raise SystemExit(STATUS) from None
+            except Stopped as stopped:
+                if hosts.first():
+                    print(stopped, file=sys.stderr)
+                raise SystemExit(STATUS) from None
 
 
 def replayed(words: Sequence[str]) -> Config | None:
@@ -87,7 +98,8 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
     A new run starts from the weights of `init`, if given: a run, a converted folder, a `.pth` or a `.safetensors`. A
     first or last layer for other channels or classes starts afresh, which is told.
 
-    Ctrl-C and SIGTERM stop it where nothing is lost.
+    Ctrl-C and SIGTERM stop it where nothing is lost. After `jax.distributed.initialize` it is one run of all processes:
+    each calls this with the same settings, and a workdir that all see.
 
     Raises:
         InputError: for data, sizes, settings or weights that can't be used, or a folder that holds another run, or one
@@ -95,28 +107,31 @@ def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> 
         Stopped: a KeyboardInterrupt: it was asked to stop, and the text says what is saved. The same call goes on.
     """
     folder = RunFolder(Path(workdir))
-    with Stopping() as stopping, sole_run(folder.path):
-        remove_unfinished(folder.path, ".*")
-        plan = make_plan(config, folder, Path(init) if init else None)
-        train(plan, stopping)
+    with fate.shared(), Stopping() as stopping, sole_run(folder.path) if hosts.first() else nullcontext():
+        if hosts.first():
+            remove_unfinished(folder.path, ".*")
+            drop_unfinished_line(folder.faults)
+        plan = hosts.first_before_others(lambda: make_plan(config, folder, Path(init) if init else None))
+        train(
+            plan, over_processes(config.batch_size) if hosts.several() else data_parallel(config.batch_size), stopping
+        )
     return folder
 
 
-def train(plan: Plan, stopping: Stopping) -> None:
+def train(plan: Plan, layout: Layout, stopping: Stopping) -> None:
     """What is left of the run."""
     config, folder = plan.config, plan.folder
-    layout = data_parallel(config.batch_size)
     introduce(plan, layout)
     compiled = compile_steps(config, layout, plan.steps)
-    with memory_told(config, layout), Checkpoints(folder.checkpoints) as checkpoints:
+    with Checkpoints(folder.checkpoints) as checkpoints, fate.reported(), memory_told(config, layout):
         state, progress = start(plan, compiled, checkpoints)
-        if finished(config, progress) and outcome.concluded(folder, progress.epoch):
+        if finished(config, progress) and hosts.from_first(lambda: outcome.concluded(folder, progress.epoch)):
             more = f" To go on: --epochs {config.epochs + 10}" if isinstance(config.schedule, Constant) else ""
             print(f"This run is finished: {progress.epoch} epochs.{more}")
             return
-        description = outcome.describe(folder, config, plan.train.table)
+        description = hosts.from_first(lambda: outcome.describe(folder, config, plan.train.table))
         lengths = progress.running.get("logs", {})
-        with RunLog(
+        with (RunLog if hosts.first() else NoLog)(
             folder,
             config.logs,
             step=int(state.step),
@@ -129,13 +144,20 @@ def train(plan: Plan, stopping: Stopping) -> None:
         progress, last = training.progress, jax.device_get(training.state)
         stopping.saved = "All epochs are trained and saved; the threshold and the last files are still to come."
         best = jax.device_get(checkpoints.best(progress.best_step, abstract_state(compiled)) or last)
-    on_faults = partial(plan.faults.note, "val", training.step)
+    hosts.from_first(lambda: conclude(plan, description, best, last, progress))
+
+
+def conclude(plan: Plan, description: dict[str, Any], best: TrainState, last: TrainState, progress: Progress) -> None:
+    """After the last epoch; the first process does it alone."""
+    config, folder = plan.config, plan.folder
+    faults = Faults(folder.faults)  # with those that other processes have found
+    on_faults = partial(faults.note, "val", int(last.step))
     choice = choose_threshold(trained(config, best, description), plan.val, config.batch_size, on_faults, keep=8)
     print(choice.why or "The most probable class wins: there is no threshold.")
     outcome.conclude(
         folder, description, best=best, last=last, shown=choice.shown, threshold=choice.threshold, epoch=progress.epoch
     )
-    tell_faults(plan.faults)
+    tell_faults(faults)
     if last.health.skipped:
         print(f"{counted(int(last.health.skipped), 'update')} left out: not finite, or a spike (metrics.jsonl).")
     print(f"Done: {progress.epoch} epochs, the best after step {progress.best_step}. Everything is in {folder.path}/")

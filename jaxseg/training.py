@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
+import numpy as np
+from jax.experimental.multihost_utils import process_allgather
+from jaxtyping import Array, Int32
 
-from jaxseg import outcome
+from jaxseg import hosts, outcome
 from jaxseg.cadence import Cadence
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.config import Config
+from jaxseg.consent import Consent
 from jaxseg.data.loader import Loaded, eval_batches, train_batches
 from jaxseg.guard import Verdict
 from jaxseg.logs import RunLog
@@ -18,11 +22,12 @@ from jaxseg.loop import Clock, Compiled, Shown, evaluate_all
 from jaxseg.metrics import Totals
 from jaxseg.plan import Plan
 from jaxseg.progress import progress_bar
+from jaxseg.sharding import data_parallel
 from jaxseg.step import StepResult, TrainState
 from jaxseg.stopping import Stopped, Stopping
 from jaxseg.story import CollapseWatch, report
 from jaxseg.sums import Sums
-from jaxseg.unsound import Skips, stop_at
+from jaxseg.unsound import Skips, UnsoundStep, stop_at
 
 
 class Pending(NamedTuple):
@@ -31,6 +36,7 @@ class Pending(NamedTuple):
     step: int
     loaded: Loaded
     result: StepResult
+    wish: Int32[Array, ""] | None
 
 
 class Training:
@@ -54,7 +60,8 @@ class Training:
         sums = progress.running.get("sums")
         self.sums = Sums.from_json(sums) if sums else Sums.empty(compiled.classes)
         self.collapse = CollapseWatch(progress.running.get("collapse"))
-        self.cadence = Cadence(self.config.checkpointing)
+        self.consent = Consent(compiled, stopping, Cadence(self.config.checkpointing))
+        self.rows = compiled.layout.rows(self.config.batch_size)
         self.saved = self.place
         self.clock = Clock(0.0, 0.0, 0)
         self.skips = Skips(int(state.health.skipped))
@@ -66,8 +73,9 @@ class Training:
 
     def run(self) -> None:
         """Until the last epoch is saved; or until it is asked to stop, and then to where it has come."""
-        config = self.config
-        with train_batches(self.plan.train, config.batch_size, seed=config.seed, start=self.step) as batches:
+        config, data = self.config, self.plan.train
+        self.stopping.by_consent = hosts.several()
+        with train_batches(data, config.batch_size, seed=config.seed, start=self.step, rows=self.rows) as batches:
             try:
                 while not finished(config, self.progress):
                     self.train(batches)
@@ -80,6 +88,7 @@ class Training:
                     self.stopping.saved = f"Everything up to step {self.step} is saved."
                 raise self.stopping.stopped() from None
         self.checkpoints.wait()
+        self.stopping.by_consent = False
 
     def train(self, batches: Iterator[Loaded]) -> None:
         """What is left of the epoch."""
@@ -93,9 +102,10 @@ class Training:
                 waiting += time.perf_counter() - asked
                 with self.stopping.held():
                     self.advance(loaded)
-                    if self.cadence.due(self.step):
+                    if self.consent.due(self.step):
                         self.save()
-                images += len(loaded.image_ids)
+                self.consent.obey()
+                images += self.config.batch_size
                 self.clock = Clock(time.perf_counter() - start, waiting, images)
                 told = f"{self.clock.images_per_second:.1f} images/s, waiting {self.clock.waiting_share:.0%}"
                 bar.set_postfix_str(f"loss {self.sums.totals.mean_loss:.4f}, {told}", refresh=False)
@@ -106,27 +116,40 @@ class Training:
 
     def advance(self, loaded: Loaded) -> None:
         """One step. The device has it before the host looks at the result of the step before, and so never waits."""
-        batch = jax.device_put(loaded.batch, self.compiled.layout.batch)
-        self.state, result = self.compiled.train(self.state, batch)
+        batch = self.compiled.layout.put(loaded.batch)
+        self.state, result, wish = self.consent.step(self.state, batch)
         self.settle()
         self.step += 1
-        self.pending = Pending(self.step, loaded, result)
+        self.pending = Pending(self.step, loaded, result, wish)
 
     def settle(self) -> None:
         """Look at the result of the last step, once."""
         if self.pending is None:
             return
-        (step, loaded, result), self.pending = self.pending, None
+        (step, loaded, result, wish), self.pending = self.pending, None
         result = jax.device_get(result)
         if result.verdict == Verdict.SOUND:
             self.sums.add(result)
             self.skips.in_a_row = 0
         elif self.config.guard.action == "stop":
-            raise stop_at(self.plan.folder, self.config, self.compiled.layout, self.state, loaded, result)
+            raise self.unsound(loaded, result)
         else:
             self.skips.note(step, loaded.image_ids, result)
+        self.consent.hear(wish)
         if step % self.config.logs.every == 0:
             self.log.numbers(step, {"batch_loss": self.sums.take_loss()})
+
+    def unsound(self, loaded: Loaded, result: StepResult) -> UnsoundStep:
+        """The error to raise. Of several processes all stop by it; the first takes the whole batch apart."""
+        folder, config, layout = self.plan.folder, self.config, self.compiled.layout
+        if not layout.spans_processes:
+            return stop_at(folder, config, layout, self.state, loaded, result)
+        ids = np.concatenate([np.array(ids, np.int64) for ids in hosts.from_all(loaded.image_ids.tolist())])
+        loaded = Loaded(process_allgather(loaded.batch, tiled=True), ids, {})
+        state, layout = jax.device_get(self.state), data_parallel(config.batch_size)
+        error = UnsoundStep(hosts.from_first(lambda: str(stop_at(folder, config, layout, state, loaded, result))))
+        error.alike = True
+        return error
 
     def end_epoch(self) -> None:
         """Validate, record and save."""
@@ -142,7 +165,7 @@ class Training:
             if pictured:
                 outcome.show(self.log, self.step, shown)
             self.save()
-        if pictured:
+        if pictured and hosts.first():
             with self.checkpoints.troubles.lived_with("loss_curves.png", folder.path):
                 outcome.draw_curves(folder)
 
@@ -150,10 +173,10 @@ class Training:
         """The whole validation split, and its first `keep` images with what was predicted."""
         val, size = self.plan.val, self.config.batch_size
         with (
-            eval_batches(val, size, step=self.step) as batches,
+            eval_batches(val, size, step=self.step, rows=self.rows) as batches,
             progress_bar(math.ceil(len(val) / size), "validation") as bar,
         ):
-            settled = (self.plan.faults.settled("val", self.step, loaded) for loaded in batches)
+            settled = (self.plan.faults.settled("val", self.step, loaded) for loaded in self.consent.between(batches))
             return evaluate_all(self.state, settled, self.compiled, bar=bar, keep=keep)
 
     def save(self) -> None:
@@ -166,7 +189,7 @@ class Training:
         else:
             self.checkpoints.save(self.step, self.state, self.progress._replace(running=running))
             self.saved = self.place
-        self.cadence.note_save()
+        self.consent.note_save()
 
 
 def finished(config: Config, progress: Progress) -> bool:

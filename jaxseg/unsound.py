@@ -28,6 +28,8 @@ class UnsoundStep(InputError):
     """A run stopped at a step whose loss or gradient can't be trusted; the message says where, why and what to do."""
 
     status = 1
+    alike = False
+    """Whether all processes of the run stop by it, at the same step."""
 
 
 def stop_at(

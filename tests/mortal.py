@@ -102,7 +102,8 @@ def live(order: dict[str, Any], output: Path) -> None:
             doomed(*death)
         script = output.with_suffix(".py")
         script.write_text(f"from jaxseg.config import from_json\nconfig = from_json({order['config']!r})\n")
-        jaxseg.train.main(["--config", str(script), "--workdir", order["workdir"]])
+        os.environ["XLA_FLAGS"] = order.get("xla", "")
+        jaxseg.train.main(["--config", str(script), "--workdir", order["workdir"], *order.get("flags", ())])
         status = 0
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1

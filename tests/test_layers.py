@@ -7,6 +7,8 @@ PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
     ("trouble", "arrays", "progress", "digests", "stopping"),
     ("errors",),
+    ("hosts",),
+    ("fate",),
     ("run", "shelf", "likeness", "cadence", "lock"),
     ("growing",),
     ("board",),
@@ -66,6 +68,7 @@ ORDER = (
     ("doctor",),
     ("config",),
     ("loop", "description", "explanation"),
+    ("consent",),
     ("footprint",),
     ("fitting",),
     ("exhaustion",),

@@ -11,7 +11,7 @@ import numpy as np
 from jaxseg.data.assembly import PADDING, Assembly, Loaded, Order
 from jaxseg.data.coco import DataError
 from jaxseg.data.samples import LAST, KnownFault, Samples
-from jaxseg.data.sampling import Epochs
+from jaxseg.data.sampling import ALL, Epochs
 from jaxseg.data.workers import Workers
 
 LEAST_PART = 4  # samples that are worth a thread's start
@@ -33,33 +33,42 @@ def steps_per_epoch(samples: Samples, batch_size: int) -> int:
 
 
 @contextmanager
-def train_batches(samples: Samples, batch_size: int, *, seed: int, start: int = 0) -> Iterator[Iterator[Loaded]]:
+def train_batches(
+    samples: Samples, batch_size: int, *, seed: int, start: int = 0, rows: slice = ALL
+) -> Iterator[Iterator[Loaded]]:
     """Endless batches from step `start` on: each epoch drawn and shuffled anew, no batch spanning two.
 
-    The batch of a step depends on the samples, `batch_size` and `seed` alone, not on threads or workers.
+    The batch of a step depends on the samples, `batch_size` and `seed` alone, not on threads or workers. Of each, these
+    `rows` are loaded.
 
     Raises:
         DataError: for a negative seed.
     """
     if seed < 0:
         raise DataError(f"seed is {seed}: expected at least 0.")
-    epochs = Epochs(samples.sampling, seed, batch_size, steps_per_epoch(samples, batch_size))
-    how = worked(samples, epochs, start) if samples.data.workers else threaded(samples, epochs, batch_size, start=start)
+    epochs = Epochs(samples.sampling, seed, batch_size, steps_per_epoch(samples, batch_size), rows)
+    size = len(range(batch_size)[rows])
+    how = worked(samples, epochs, start) if samples.data.workers else threaded(samples, epochs, size, start=start)
     with how as batches:
         yield batches
 
 
 @contextmanager
-def eval_batches(samples: Samples, batch_size: int, *, step: int = LAST) -> Iterator[Iterator[Loaded]]:
-    """Every sample once, in order; the last batch is padded with weight 0. Faults are known as at a step of the run."""
+def eval_batches(
+    samples: Samples, batch_size: int, *, step: int = LAST, rows: slice = ALL
+) -> Iterator[Iterator[Loaded]]:
+    """Every sample once, in order; the last batch is padded with weight 0. Faults are known as at a step of the run.
+
+    Of each batch, these `rows` are loaded.
+    """
     known = {id_: KnownFault(0, fault.error) for id_, fault in samples.known_faults.items() if fault.step <= step}
     samples = replace(samples, known_faults=known)
     steps = -(-len(samples) // batch_size)
     padded = np.full(steps * batch_size, PADDING)
     padded[: len(samples)] = samples.positions
-    order = padded.reshape(steps, batch_size)
+    order = padded.reshape(steps, batch_size)[:, rows]
     # Threads alone: to start processes for each evaluation takes longer than most evaluations.
-    with threaded(samples, order.__getitem__, batch_size, steps=steps) as batches:
+    with threaded(samples, order.__getitem__, order.shape[1], steps=steps) as batches:
         yield batches
 
 

@@ -8,6 +8,8 @@ from jaxtyping import Float64, Int64
 from jaxseg.data.classes import ClassTable, images_with
 from jaxseg.data.coco import CocoIndex
 
+ALL = slice(None)
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -128,10 +130,10 @@ def balanced(
 
 
 class Epochs:
-    """A step to its positions in the index, epoch by epoch. Worker processes take it along: so it is here."""
+    """A step to its positions in the index, or to these rows of them. Worker processes take it along: so it is here."""
 
-    def __init__(self, sampling: Sampling, seed: int, batch_size: int, steps: int) -> None:
-        self.sampling, self.seed, self.batch_size, self.steps = sampling, seed, batch_size, steps
+    def __init__(self, sampling: Sampling, seed: int, batch_size: int, steps: int, rows: slice = ALL) -> None:
+        self.sampling, self.seed, self.batch_size, self.steps, self.rows = sampling, seed, batch_size, steps, rows
         self.drawn: dict[int, np.ndarray] = {}
 
     def __call__(self, step: int) -> Int64[np.ndarray, " batch"]:
@@ -141,4 +143,4 @@ class Epochs:
             drawn = self.sampling.epoch(self.seed, epoch, self.steps * self.batch_size)
             near = {other: those for other, those in self.drawn.items() if abs(other - epoch) == 1}
             self.drawn = {epoch: drawn, **near}
-        return drawn[place * self.batch_size :][: self.batch_size]
+        return drawn[place * self.batch_size :][: self.batch_size][self.rows]
