@@ -33,12 +33,8 @@ class Config:
     Attributes:
         data: which images and classes, and how they become arrays.
         model: the network.
-        augment: random changes of the training images and their masks.
         loss: what is minimised.
         optimizer: how.
-        schedule: the learning rate over the training; all but the constant one depend on `epochs`.
-        clip_norm: gradients of a larger norm are scaled down to it; None: none are.
-        accumulate: batches to an update, whose gradients are averaged.
         epochs: passes over the training images.
         batch_size: images a step, over all devices.
         seed: of the initial weights, the order of the images and their changes.
@@ -46,16 +42,16 @@ class Config:
         logs: what is logged, and where.
         checkpointing: when checkpoints are saved.
         guard: what happens at a loss or a gradient that is not finite.
+        schedule: the learning rate over the training; all but the constant one depend on `epochs`.
+        clip_norm: gradients of a larger norm are scaled down to it; None: none are.
+        accumulate: batches to an update, whose gradients are averaged.
+        augment: random changes of the training images and their masks.
     """
 
     data: Data = field(default_factory=Data)
     model: UNet = field(default_factory=UNet)
-    augment: Augment = field(default_factory=Augment)
     loss: Loss = field(default_factory=CrossEntropy)
     optimizer: Optimizer = field(default_factory=Adam)
-    schedule: Schedule = field(default_factory=Constant)
-    clip_norm: float | None = None
-    accumulate: int = 1
     epochs: int = 10
     batch_size: int = 2
     seed: int = 0
@@ -63,6 +59,10 @@ class Config:
     logs: Logs = field(default_factory=Logs)
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     guard: Guard = field(default_factory=Guard)
+    schedule: Schedule = field(default_factory=Constant)
+    clip_norm: float | None = None
+    accumulate: int = 1
+    augment: Augment = field(default_factory=Augment)
 
     def transformation(self, steps: int) -> optax.GradientTransformation:
         """The whole update, where an epoch has so many steps.

@@ -35,7 +35,7 @@ def converted(run: RunFolder, folder: Path, name: str) -> Path:
 
 
 SOURCES = {
-    "a checkpoint": lambda run, tmp: next(run.checkpoints.glob("[0-9]*")),
+    "a checkpoint": lambda run, tmp: max(run.checkpoints.glob("[0-9]*"), key=lambda path: int(path.name)),
     "its .pth": lambda run, tmp: run.final_weights,
     "a .pth elsewhere": lambda run, tmp: converted(run, tmp, "model.pth"),
     "a .safetensors": lambda run, tmp: converted(run, tmp, "model.safetensors"),
