@@ -210,7 +210,7 @@ def parse(command: type[Command], prog: str, argv: Sequence[str] | None = None, 
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", type=Path)
     path = finder.parse_known_args(words)[0].config
-    default = command(config=path, settings=load_config(path) if path else Config())
+    default = command(config=path, settings=load_config(path) if path else start or Config())
     arguments = tyro.cli(
         command,
         default=default,
@@ -219,7 +219,7 @@ def parse(command: type[Command], prog: str, argv: Sequence[str] | None = None, 
         description=command.__doc__,
         config=(tyro.conf.AvoidSubcommands,),  # the config's own loss and optimiser give the flags
     )
-    if arguments.config is None:
+    if arguments.config is None and start is None:
         raise InputError(
             "give --config FILE.py, such as experiments/unet.py. The shortest config is the faithful recipe:\n"
             "  import jaxseg\n  config = jaxseg.Config()"
