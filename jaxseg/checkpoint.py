@@ -1,12 +1,7 @@
 """Saves and restores training states; the only file that imports orbax."""
 
 import errno
-import functools
-import logging
 import os
-import sys
-import traceback
-import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -18,6 +13,7 @@ from jaxtyping import PyTree
 
 from jaxseg import hosts
 from jaxseg.errors import InputError
+from jaxseg.hush import hush
 from jaxseg.likeness import check_arrays
 from jaxseg.shelf import NEW, SEALED, DamageError, Shelf
 from jaxseg.trouble import REFUSALS, Troubles, advice, kind, reason, refusal, warn
@@ -209,28 +205,6 @@ class Checkpoints:
             damage = DamageError(place, [f"orbax can't read it: {reason(error)}"])
             raise InputError(str(damage)) if hosts.several() else damage from error  # the others may have read it
         return restored["state"], Progress(**{"running": {}, **restored["progress"]})
-
-
-@functools.cache
-def hush() -> None:
-    """Leave out orbax's pages of traces where a save fails, and those of its event loop after that; we tell it."""
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(lambda record: not of_orbax(record))
-    warnings.filterwarnings("ignore", "coroutine 'async_serialize", RuntimeWarning)
-    shown = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        text = str(unraisable.exc_value)
-        if text != "Event loop is closed" and not text.startswith("coroutine 'async_serialize"):
-            shown(unraisable)
-
-    sys.unraisablehook = hook
-
-
-def of_orbax(record: logging.LogRecord) -> bool:
-    trace = record.exc_info[2] if record.exc_info else None
-    files = (frame.filename for frame in traceback.extract_tb(trace))
-    return any("orbax" in text for text in (record.pathname, record.getMessage(), *files))
 
 
 def reading() -> ocp.Checkpointer:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
-    ("trouble", "arrays", "progress", "digests", "stopping"),
+    ("trouble", "hush", "arrays", "progress", "digests", "stopping"),
     ("errors",),
     ("hosts",),
     ("fate",),
