@@ -12,6 +12,7 @@ from jaxseg import hosts
 from jaxseg.arrays import VOID, Batch
 from jaxseg.data.assembly import Loaded
 from jaxseg.data.samples import KnownFault
+from jaxseg.errors import InputError
 from jaxseg.run import drop_unfinished_line, read_lines
 
 Part = Literal["train", "val"]
@@ -24,9 +25,19 @@ class Faults:
     """
 
     def __init__(self, path: Path) -> None:
+        """What is in the file.
+
+        Raises:
+            InputError: if an earlier version wrote it, without splits and steps.
+        """
         self.path = path
         self.known: dict[Part, dict[int, KnownFault]] = {"train": {}, "val": {}}
         for line in read_lines(path):
+            if not {"split", "step"} <= line.keys():
+                raise InputError(
+                    f"{path} is of an earlier version of jaxseg: it does not say from which split and step on an image "
+                    "was left out. Give another --workdir, or remove the file: the images are then tried again."
+                )
             self.keep(line["split"], line["image_id"], KnownFault(line["step"], line["error"]))
 
     def keep(self, split: Part, image_id: int, fault: KnownFault) -> bool:

@@ -243,3 +243,9 @@ def test_a_run_whose_workers_are_killed_ends_as_if_nothing_had_happened(
         assert command(resumable(sample, workers=1), tmp_path / "run") == 0
     assert len(started) == 2
     assert results(tmp_path / "run") == undisturbed
+
+
+def test_a_file_of_an_earlier_version_is_told(tmp_path: Path) -> None:
+    (tmp_path / "faults.jsonl").write_text('{"image_id": 3, "error": "broken"}\n')
+    with pytest.raises(jaxseg.InputError, match="earlier version"):
+        Faults(tmp_path / "faults.jsonl")
