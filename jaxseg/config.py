@@ -46,6 +46,8 @@ class Config:
         clip_norm: gradients of a larger norm are scaled down to it; None: none are.
         accumulate: batches to an update, whose gradients are averaged.
         augment: random changes of the training images and their masks.
+        least_steps: train for more epochs where `epochs` would give fewer steps than this, so that one config is right
+            for few images and for many.
     """
 
     data: Data = field(default_factory=Data)
@@ -63,6 +65,7 @@ class Config:
     clip_norm: float | None = None
     accumulate: int = 1
     augment: Augment = field(default_factory=Augment)
+    least_steps: int = 0
 
     def transformation(self, steps: int) -> optax.GradientTransformation:
         """The whole update, where an epoch has so many steps.
@@ -88,6 +91,7 @@ CLASSES: tuple[type, ...] = (Config, Data, UNet, Augment, *LOSSES, *OPTIMIZERS, 
 
 MAY_CHANGE = (
     "epochs",
+    "least_steps",
     "logs",
     "checkpointing",
     "guard",

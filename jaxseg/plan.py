@@ -59,7 +59,7 @@ def make_plan(config: Config, folder: RunFolder, init: Path | None) -> Plan:
 
 
 def fitted(config: Config, train: Samples) -> Config:
-    """The config with the network's output channels taken from the class table, decoder and class weights decided.
+    """The config with the network's output channels taken from the class table; decoder, class weights, epochs decided.
 
     Raises:
         InputError: if they disagree, or the network can't take the size.
@@ -76,7 +76,24 @@ def fitted(config: Config, train: Samples) -> Config:
     if waits_for_data(loss):
         loss = with_measured(loss, class_pixels(train))
         print(f"Measured on the training masks: {loss}")
-    return dataclasses.replace(config, data=train.data, model=config.model.clone(out_channels=needed), loss=loss)
+    steps = steps_per_epoch(train, config.batch_size)
+    epochs = enough_epochs(config, steps)
+    if epochs != config.epochs:
+        print(f"{epochs} epochs of {steps} steps, not {config.epochs}: least_steps is {config.least_steps:,}")
+    return dataclasses.replace(
+        config, data=train.data, model=config.model.clone(out_channels=needed), loss=loss, epochs=epochs
+    )
+
+
+def enough_epochs(config: Config, steps: int) -> int:
+    """The epochs that are trained, where one has so many steps; of config.json's own number they are the same again.
+
+    Raises:
+        InputError: for a number of steps below 0.
+    """
+    if config.least_steps < 0:
+        raise InputError(f"least_steps is {config.least_steps}: take at least 0.")
+    return max(config.epochs, -(-config.least_steps // steps))
 
 
 def as_begun(config: Config, folder: RunFolder) -> Config:
