@@ -16,6 +16,7 @@ from jaxseg.errors import InputError
 from jaxseg.hush import hush
 from jaxseg.likeness import check_arrays
 from jaxseg.shelf import NEW, SEALED, DamageError, Shelf
+from jaxseg.step import TrainState
 from jaxseg.trouble import REFUSALS, Troubles, advice, kind, reason, refusal, warn
 
 Which = Literal["best", "latest"] | int
@@ -67,15 +68,15 @@ class Checkpoints:
             self.thread.shutdown()
             self.orbax.close()
 
-    def save(self, step: int, state: PyTree, progress: Progress) -> None:
+    def save(self, step: int, state: TrainState, progress: Progress) -> None:
         """Save in the background, once the save before is done; the state may be donated at once.
 
         A checkpoint of the same step is replaced. Kept are the newest two and that of `progress.best_step`. Where the
         disk refuses it, that is told, those that are there stay, and the next call tries again.
         """
         self.finish()
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress._asdict()))
-        folder = self.shelf.path
+        folder, told = self.shelf.path, ocp.args.JsonSave(progress._asdict())
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state.parts), progress=told)
         try:
             if hosts.first() and not folder.is_dir():
                 warn(f"{folder} was deleted under the run, with all its checkpoints. It is made again.")
@@ -148,7 +149,7 @@ class Checkpoints:
             raise InputError(self.missed)
         hosts.from_first(lambda: None)
 
-    def newest(self, like: PyTree) -> tuple[Any, Progress] | None:
+    def newest(self, like: TrainState) -> tuple[TrainState, Progress] | None:
         """The state and progress of the newest intact checkpoint; None if there is none at all.
 
         Damaged ones are told and put aside. `like` gives shapes, types and shardings.
@@ -173,7 +174,7 @@ class Checkpoints:
             raise self.shelf.none_intact(damaged)
         return None
 
-    def best(self, step: int, like: PyTree) -> Any | None:
+    def best(self, step: int, like: TrainState) -> TrainState | None:
         """The state of the best step; None, and a loud line, if its checkpoint is damaged or gone."""
         try:
             return self.restore(step, like)[0]
@@ -182,7 +183,7 @@ class Checkpoints:
                 warn(f"The best checkpoint is lost: {error} The last weights stand in for the best.")
             return None
 
-    def restore(self, step: int, like: PyTree) -> tuple[Any, Progress]:
+    def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         """The state and progress of a step; `like` gives shapes, types and shardings.
 
         Raises:
@@ -192,7 +193,7 @@ class Checkpoints:
         place = self.shelf.place(step)
         if found := hosts.from_first(lambda: self.shelf.damage(step)):
             raise DamageError(place, found)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like.parts)
         items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract), progress=ocp.args.JsonRestore())
         try:
             with reading() as reader:
@@ -204,7 +205,7 @@ class Checkpoints:
         except (OSError, ValueError, KeyError) as error:  # as of a file that was lost before the digests were made
             damage = DamageError(place, [f"orbax can't read it: {reason(error)}"])
             raise InputError(str(damage)) if hosts.several() else damage from error  # the others may have read it
-        return restored["state"], Progress(**{"running": {}, **restored["progress"]})
+        return like._replace(**restored["state"]), Progress(**{"running": {}, **restored["progress"]})
 
 
 def reading() -> ocp.Checkpointer:
@@ -216,7 +217,7 @@ def reading() -> ocp.Checkpointer:
 def load_weights(folder: Path, which: Which, like: dict[str, PyTree]) -> dict[str, PyTree]:
     """The parts of a saved state that `like` names, such as {"params": ...}, as NumPy arrays of its shapes.
 
-    For "latest", damaged ones are passed over, which is told.
+    Where an average of them was kept, they are the averages. For "latest", damaged ones are passed over, which is told.
 
     Raises:
         InputError: if there is no such checkpoint, it is damaged, or it does not hold just these arrays.
@@ -226,11 +227,15 @@ def load_weights(folder: Path, which: Which, like: dict[str, PyTree]) -> dict[st
     with reading() as reader:
         place = Shelf(folder).place(choose_step(reader, which, Shelf(folder)))
         saved = reader.metadata(place.resolve()).item_metadata["state"].tree
-        saved = {part: saved.get(part) or {} for part in like}
-        check_arrays(like, saved, str(place), "the weights of the network that was described")
-        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
-        args = ocp.args.PyTreeRestore(like, restore_args=arrays, partial_restore=True)
-        return reader.restore(place.resolve(), args=ocp.args.Composite(state=args))["state"]
+        average = saved.get("average", {})
+        found = {part: {**saved, **average}.get(part) or {} for part in like}
+        check_arrays(like, found, str(place), "the weights of the network that was described")
+        asked: dict[str, PyTree] = {part: like[part] for part in like if part not in average}
+        asked |= {"average": {part: like[part] for part in like if part in average}} if average else {}
+        arrays = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), asked)
+        args = ocp.args.PyTreeRestore(asked, restore_args=arrays, partial_restore=True)
+        restored = reader.restore(place.resolve(), args=ocp.args.Composite(state=args))["state"]
+        return restored.pop("average", {}) | restored
 
 
 def choose_step(reader: ocp.Checkpointer, which: Which, shelf: Shelf) -> int:

@@ -17,6 +17,7 @@ import tyro
 from jaxseg.augment import Augment
 from jaxseg.cadence import Checkpointing
 from jaxseg.data.samples import Data
+from jaxseg.ema import check_decay
 from jaxseg.errors import InputError
 from jaxseg.guard import Guard
 from jaxseg.logs import Logs
@@ -48,6 +49,8 @@ class Config:
         augment: random changes of the training images and their masks.
         least_steps: train for more epochs where `epochs` would give fewer steps than this, so that one config is right
             for few images and for many.
+        ema: decay, such as 0.999, of an average of the weights, which is then what is validated, exported and used; it
+            is less in the first steps. None: there is no average.
     """
 
     data: Data = field(default_factory=Data)
@@ -66,6 +69,14 @@ class Config:
     accumulate: int = 1
     augment: Augment = field(default_factory=Augment)
     least_steps: int = 0
+    ema: float | None = None
+
+    def check(self) -> None:
+        """Raise an InputError for a number that makes no sense."""
+        self.checkpointing.check()
+        self.guard.check()
+        check_decay(self.ema)
+        self.transformation(steps=1)
 
     def transformation(self, steps: int) -> optax.GradientTransformation:
         """The whole update, where an epoch has so many steps.

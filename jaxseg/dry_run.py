@@ -129,6 +129,7 @@ def dry_run(config: Config, workdir: Path | str = "runs") -> DryRun:
     Raises:
         InputError: for data, sizes or settings that can't be used.
     """
+    config.check()
     train = open_split(config.data, "train")
     val = open_split(config.data, "val", train.table)
     config = fitted(config, train)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import optax
 
+from jaxseg.ema import started
 from jaxseg.errors import InputError
 from jaxseg.models.unet import UNet
 from jaxseg.recognise import expected_shapes, table
@@ -92,7 +93,8 @@ def started_from(
 
     params, batch_stats = jax.device_put((replaced(state.params), replaced(state.batch_stats)), layout.state)
     opt_state = jax.jit(optimizer.init, out_shardings=layout.state)(params)
-    return state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
+    average = None if state.average is None else jax.jit(started, out_shardings=layout.state)(params, batch_stats)
+    return state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state, average=average)
 
 
 def sorted_paths(tree: dict) -> list[str]:

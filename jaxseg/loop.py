@@ -60,12 +60,18 @@ def compile_steps(config: Config, layout: Layout, steps: int = 1) -> Compiled:
     return Compiled(
         layout,
         jax.jit(
-            partial(create_state, model=config.model, optimizer=optimizer, image_shape=shape),
+            partial(create_state, model=config.model, optimizer=optimizer, image_shape=shape, ema=config.ema),
             out_shardings=layout.state,
         ),
         jax.jit(
             partial(
-                train_step, optimizer=optimizer, guard=config.guard, augment=config.augment, seed=config.seed, **bound
+                train_step,
+                optimizer=optimizer,
+                guard=config.guard,
+                augment=config.augment,
+                seed=config.seed,
+                ema=config.ema,
+                **bound,
             ),
             donate_argnums=0,
             out_shardings=layout.state,

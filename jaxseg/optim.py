@@ -1,10 +1,12 @@
 """Settings to an optax transformation."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, PyTree
 
 from jaxseg.errors import InputError
 from jaxseg.schedules import Rate, Schedule
@@ -141,3 +143,8 @@ def transformation(
     parts = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
     update = optax.chain(*parts, optimizer.build(rate)) if parts else optimizer.build(rate)
     return optax.MultiSteps(update, accumulate).gradient_transformation() if accumulate > 1 else update
+
+
+def made_update(opt_state: Any) -> Bool[Array, ""]:
+    """Whether the step that gave this state of a `transformation` changed the weights, or only kept its gradient."""
+    return jnp.asarray(opt_state.mini_step == 0 if isinstance(opt_state, optax.MultiStepsState) else True)

@@ -83,7 +83,7 @@ def conclude(
     names, (images, truths, predictions) = description["classes"][1:], zip(*shown, strict=True)
     save_predictions(folder.path / "predictions.png", images, truths, predictions, class_names=names)
     for path, state in ((folder.best_weights, best), (folder.final_weights, last)):
-        write_pth(path, to_state_dict(state.params, state.batch_stats, batches=int(np.asarray(state.step))))
+        write_pth(path, to_state_dict(**state.weights, batches=int(np.asarray(state.step))))
     write_json(folder.model, {**description, "threshold": threshold, "epochs": epoch})
 
 

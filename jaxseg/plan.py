@@ -44,8 +44,7 @@ def make_plan(config: Config, folder: RunFolder, init: Path | None) -> Plan:
     Raises:
         InputError: for data, sizes, settings or weights that can't be used, or a folder that holds another run.
     """
-    config.checkpointing.check()
-    config.guard.check()
+    config.check()
     config = as_begun(config, folder)
     faults = Faults(folder.faults)
     train = open_split(config.data, "train", known_faults=faults.known["train"])

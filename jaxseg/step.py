@@ -11,10 +11,12 @@ from jaxtyping import Array, Bool, Float32, Int32, PyTree, UInt8
 
 from jaxseg.arrays import Batch
 from jaxseg.augment import NOTHING, Augment
+from jaxseg.ema import Average, moved, started
 from jaxseg.guard import STOP, Guard, Health, Verdict, examine, healthy
 from jaxseg.losses import valid_pixels
 from jaxseg.metrics import confusion, predict_classes
 from jaxseg.models.unet import UNet
+from jaxseg.optim import made_update
 
 Loss = Callable[..., Float32[Array, ""]]
 
@@ -23,13 +25,25 @@ SCALE = 1 / 255
 
 
 class TrainState(NamedTuple):
-    """All that training changes."""
+    """All that training changes; `average`: of the weights, where one is kept."""
 
     step: Int32[Array, ""]
     params: PyTree
     batch_stats: PyTree
     opt_state: Any
     health: Health
+    average: Average | None = None
+
+    @property
+    def weights(self) -> dict[str, PyTree]:
+        """What the network is evaluated, used and exported with: the averages, where they are kept."""
+        source = self.average or self
+        return {"params": source.params, "batch_stats": source.batch_stats}
+
+    @property
+    def parts(self) -> dict[str, PyTree]:
+        """By name, as they are saved: without an average that is not kept."""
+        return {name: part for name, part in self._asdict().items() if part is not None}
 
 
 class StepResult(NamedTuple):
@@ -51,13 +65,18 @@ def scale(image: UInt8[Array, "batch height width channels"]) -> Float32[Array, 
 
 
 def create_state(
-    key: Array, model: UNet, optimizer: optax.GradientTransformation, image_shape: tuple[int, int, int]
+    key: Array,
+    model: UNet,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+    ema: float | None = None,
 ) -> TrainState:
-    """The state before the first step, for images of (height, width, channels)."""
+    """The state before the first step, for images of (height, width, channels); with `ema`, an average in it."""
     variables = model.init(key, jnp.zeros((1, *image_shape), jnp.float32))
     params = variables["params"]
     start, batch_stats = jnp.zeros((), jnp.int32), variables.get("batch_stats", {})
-    return TrainState(start, params, batch_stats, optimizer.init(params), healthy())
+    average = None if ema is None else started(params, batch_stats)
+    return TrainState(start, params, batch_stats, optimizer.init(params), healthy(), average)
 
 
 def train_step(
@@ -70,8 +89,11 @@ def train_step(
     guard: Guard = STOP,
     augment: Augment = NOTHING,
     seed: int = 0,
+    ema: float | None = None,
 ) -> tuple[TrainState, StepResult]:
     """One update from one batch; the result describes the weights before it. `seed` is of the augmentation.
+
+    `ema`: the decay of the state's average, which moves with each update: not where gradients are only summed.
 
     A batch without a valid pixel leaves all but the step number as it was: normalisation has no statistics of it.
     So does a loss or a gradient that is not sound, where the guard skips. Where it stops, nothing changes but its flag,
@@ -87,7 +109,10 @@ def train_step(
     health = jax.tree.map(partial(jnp.where, counted), health, state.health)
 
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    new = TrainState(state.step, optax.apply_updates(state.params, updates), batch_stats, opt_state, health)
+    params, average = optax.apply_updates(state.params, updates), state.average
+    if ema is not None and average is not None:
+        average = moved(average, ema, params, batch_stats, made_update(opt_state))
+    new = TrainState(state.step, params, batch_stats, opt_state, health, average)
     used = counted & (verdict == Verdict.SOUND) & ~health.stopped
     kept = jax.tree.map(partial(jnp.where, used), new, state)
     step = jnp.where(health.stopped, state.step, state.step + 1)
@@ -151,8 +176,7 @@ def forward(
     state: TrainState, image: UInt8[Array, "batch height width channels"], *, model: UNet
 ) -> Float32[Array, "batch height width out_channels"]:
     """Logits of uint8 images."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return model.apply(variables, scale(image))  # pyright: ignore[reportReturnType]  one output without `mutable`
+    return model.apply(state.weights, scale(image))  # pyright: ignore[reportReturnType]  one output without `mutable`
 
 
 def judge(value: Array, logits: Array, batch: Batch, valid: Bool[Array, "batch height width"]) -> StepResult:

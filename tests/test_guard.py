@@ -21,6 +21,7 @@ MARKS = {"loss": 77, "gradient": 78, "square": 79}
 """In the mask of a batch on which the loss of these tests breaks, and what of it."""
 NORMED = UNet((4, 8), out_channels=1, norm="batch")
 OPTIMIZER = Adam(1e-2).build()
+EMA = 0.9
 SKIP = Guard("skip", spike=50.0)
 
 
@@ -44,12 +45,13 @@ def batch_of(seed: int, breaks: str | None = None) -> Batch:
 
 @cache
 def new(model: UNet = NORMED) -> TrainState:
-    return jax.jit(partial(create_state, model=model, optimizer=OPTIMIZER, image_shape=(8, 12, 3)))(jax.random.key(0))
+    create = partial(create_state, model=model, optimizer=OPTIMIZER, image_shape=(8, 12, 3), ema=EMA)
+    return jax.jit(create)(jax.random.key(0))
 
 
 @cache
 def step(guard: Guard = STOP, model: UNet = NORMED):
-    return jax.jit(partial(train_step, model=model, optimizer=OPTIMIZER, loss=Fragile(), guard=guard))
+    return jax.jit(partial(train_step, model=model, optimizer=OPTIMIZER, loss=Fragile(), guard=guard, ema=EMA))
 
 
 def assert_same(found, expected) -> None:

@@ -12,7 +12,7 @@ ORDER = (
     ("run", "shelf", "likeness", "cadence", "lock"),
     ("growing",),
     ("board",),
-    ("losses.pixels", "metrics", "schedules", "guard", "collapse"),
+    ("losses.pixels", "metrics", "schedules", "guard", "collapse", "ema"),
     ("scores.boundary", "scores.levels", "scores.bootstrap"),
     ("losses.cross_entropy", "losses.focal", "losses.lovasz", "losses.overlap"),
     ("losses.total", "optim", "augment.shape"),

@@ -29,6 +29,7 @@ RECIPE = {
     "schedule": jaxseg.OneCycle(),
     "clip_norm": 1.0,
     "accumulate": 2,
+    "ema": 0.99,
 }
 
 
@@ -110,8 +111,15 @@ def test_a_loss_that_differs_elsewhere_is_another_run(sample: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"accumulate": 0}, "accumulate is 0"), ({"clip_norm": -1.0}, "clip_norm is -1")]
+    ("change", "message"),
+    [
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"clip_norm": -1.0}, "clip_norm is -1"),
+        ({"ema": 1.0}, "ema is 1.0"),
+        ({"ema": 0.0}, "ema is 0.0"),
+    ],
 )
 def test_numbers_that_make_no_sense_are_told(sample: Path, tmp_path: Path, change: dict, message: str) -> None:
     with pytest.raises(jaxseg.InputError, match=message):
         fit(small(sample, **change), tmp_path)
+    assert not RunFolder(tmp_path).config.exists(), "the folder is not taken yet"

@@ -43,8 +43,7 @@ class Choice(NamedTuple):
 def trained(config: Config, state: TrainState, description: dict[str, Any]) -> Predictor:
     """The predictor of a state in memory."""
     forward = partial(network_probabilities, model=config.model, scale=description["scale"])
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return Predictor(description, forward, variables, config.model.stride)
+    return Predictor(description, forward, state.weights, config.model.stride)
 
 
 def choose_threshold(
