@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxseg import convert, doctor, evaluate, export, predict, replay, train, visualize
+    from jaxseg import compare, convert, doctor, evaluate, export, predict, replay, train, visualize
     from jaxseg.arrays import VOID, Batch
     from jaxseg.augment import Augment
     from jaxseg.cadence import Checkpointing
@@ -37,6 +37,7 @@ _HOME = {
     "Augment": "jaxseg.augment",
     "Batch": "jaxseg.arrays",
     "Checkpointing": "jaxseg.cadence",
+    "compare": None,
     "Config": "jaxseg.config",
     "Constant": "jaxseg.schedules",
     "convert": None,

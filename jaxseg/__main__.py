@@ -6,6 +6,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train a network",
     "evaluate": "how good a trained model is, as a table and a report",
+    "compare": "several runs side by side",
     "convert": "weights to PyTorch and back, with proof",
     "export": "a trained model as StableHLO, ONNX, safetensors or PyTorch source",
     "doctor": "what is wrong with a data set, and what is in it",

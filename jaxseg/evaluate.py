@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> None:
         else:
             tell_threshold(a, evaluation)
         out = a.out or free_folder(a)
-        content = evaluation.to_json()
+        content = {"checkpoint": str(a.checkpoint), "epochs": epochs_of(a.model), **evaluation.to_json()}
         for path in filter(None, (out / "scores.json", a.json)):
             write_json(path, content)
         write_report(out / "report.html", evaluation)
@@ -124,6 +124,12 @@ def data_of(model: Path) -> Data | None:
     """The data settings of a run; None for what is no run."""
     config = RunFolder(model).config
     return from_json(json.loads(config.read_text())["config"]["data"]) if config.is_file() else None
+
+
+def epochs_of(model: Path) -> int | None:
+    """How many epochs the run had when it was concluded last; None for what is no run."""
+    path = RunFolder(model).model
+    return json.loads(path.read_text()).get("epochs") if path.is_file() else None
 
 
 def score_model(

@@ -89,8 +89,12 @@ ORDER = (
     ("scores.evaluation", "scores.threshold"),
     ("scores.scoring", "scores.summary"),
     ("scores.report",),
-    ("train", "visualize", "export", "convert", "predict", "evaluate"),
-    ("__main__", "__init__", "check", "data", "models", "predicting", "scores"),
+    ("comparing.entry",),
+    ("comparing.recipes",),
+    ("comparing.curves", "comparing.paired"),
+    ("comparing.comparison",),
+    ("train", "visualize", "export", "convert", "predict", "evaluate", "compare"),
+    ("__main__", "__init__", "check", "comparing", "data", "models", "predicting", "scores"),
 )
 OWNERS = {"flax": "models.", "orbax": "checkpoint", "grain": "data.loader"}
 
