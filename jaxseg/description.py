@@ -17,8 +17,8 @@ def read_description(path: Path) -> dict[str, Any]:
     """The content of a model.json.
 
     `model`: the network; `height`, `width` and `channels` of what it was trained on; `scale` that brings 0..255 to what
-    it sees; the rule to `resize`; the `mode`; the names of the `classes` with the background first; the `threshold`
-    of the probability.
+    it sees; the rule to `resize`, or the scale of pictures that it saw in windows, `crop`; the `mode`; the names of the
+    `classes` with the background first; the `threshold` of the probability.
 
     Raises:
         InputError: if it is not one, or disagrees with itself.
@@ -71,10 +71,11 @@ def check_values(description: dict[str, Any], where: str) -> None:
         "scale": ("a number above 0", is_number(description["scale"]) and description["scale"] > 0),
         "threshold": ("between 0 and 1", is_number(description["threshold"]) and 0 < description["threshold"] < 1),
         "classes": ("names, the background first", is_names(description["classes"])),
+        "crop": ("a number above 0, or null", is_scale(description.get("crop"))),
     }
     for what, (kind, good) in expected.items():
         if not good:
-            found = sides if what == "height and width" else description[what]
+            found = sides if what == "height and width" else description.get(what)
             raise InputError(f"{where}: {what} should be {kind}; found {found!r}.")
 
 
@@ -84,6 +85,10 @@ def is_side(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_scale(value: Any) -> bool:
+    return value is None or (is_number(value) and value > 0)
 
 
 def is_names(value: Any) -> bool:

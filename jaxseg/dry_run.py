@@ -1,6 +1,5 @@
 """What a training would take, told before anything is trained."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxseg.config import Config
-from jaxseg.data.loader import Loaded, eval_batches, steps_per_epoch, train_batches
+from jaxseg.data.loader import Loaded, eval_batches, eval_steps, steps_per_epoch, train_batches
 from jaxseg.data.room import disk_left, told
 from jaxseg.data.samples import Samples, open_split
 from jaxseg.exhaustion import memory_told, needs, suggestions
@@ -134,7 +133,7 @@ def dry_run(config: Config, workdir: Path | str = "runs") -> DryRun:
     val = open_split(config.data, "val", train.table)
     config = fitted(config, train)
     layout = data_parallel(config.batch_size)
-    epoch = (steps_per_epoch(train, config.batch_size), math.ceil(len(val) / config.batch_size))
+    epoch = (steps_per_epoch(train, config.batch_size), eval_steps(val, config.batch_size))
     room = room_of(layout)
     with memory_told(config, layout):
         start = time.perf_counter()

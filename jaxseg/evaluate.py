@@ -30,7 +30,7 @@ from jaxseg.scores.scoring import score
 from jaxseg.scores.summary import lines
 from jaxseg.scores.threshold import set_threshold, threshold_file
 
-MODELS_OWN = ("height", "width", "channels", "resize", "mode")
+MODELS_OWN = ("height", "width", "channels", "resize", "mode", "crop")
 """Settings of the data that are the model's."""
 WORTH = 0.001
 """Of IoU, that another threshold must bring to be spoken of."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
@@ -32,6 +32,8 @@ from jaxseg.weights import Weights, read_weights
 Format = Literal["stablehlo", "onnx", "safetensors", "torch"]
 ENDINGS: dict[str, Format] = {".zip": "stablehlo", ".onnx": "onnx", ".safetensors": "safetensors", ".py": "torch"}
 IMAGES = 8
+WHOLE: dict[str, Any] = {"crop": None, "crop_foreground": 0.0, "crops": 1}
+"""Images of the network's size, also where it is trained on windows."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def photographs(folder: RunFolder, model: Weights) -> tuple[UInt8[np.ndarray, "b
         if not folder.config.is_file():
             raise InputError(f"{folder.config} is missing.")
         data = from_json(json.loads(folder.config.read_text())["config"]).data
-        samples = open_split(dataclasses.replace(data, **size, on_error="skip"), "val")
+        samples = open_split(dataclasses.replace(data, **size, on_error="skip", **WHOLE), "val")
     except InputError as error:
         print(f"The run's own photographs are not at hand ({error}); the embedded sample is used.")
         samples = open_split(Data(**size), "val")

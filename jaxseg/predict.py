@@ -1,7 +1,7 @@
 """`python -m jaxseg.predict MODEL FILES_OR_FOLDER --out DIR`: the masks of photographs of any size."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -37,8 +37,8 @@ class PredictArguments:
         orientation: shown: pictures are turned as their EXIF says, and masks fit what viewers show. stored: masks fit
             the pixels as they are stored. None: shown, but stored with --images-json, since COCO's masks are.
         tile: cut pictures into tiles, with overlap and Gaussian weights, in bounded memory; else each is resized to the
-            network's size, and its mask back.
-        scale: with --tile: what a picture's sides are multiplied by before it is cut.
+            network's size, and its mask back. Models trained on windows (data.crop) always do.
+        scale: with --tile: what a picture's sides are multiplied by before it is cut; None: 1, or as in training.
         overlap: with --tile: of neighbouring tiles, as a share of their side.
         tile_size: with --tile: height and width of a tile; None: what the network was trained on.
         tta: average over flips: mirror: left and right, twice the time; all: upside down as well, four times.
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def run(arguments: PredictArguments) -> Done:
-    tile = tile_of(arguments)
+    check_tiling(arguments)
     model = load(arguments.model, arguments.checkpoint)
     tell_model(arguments.model, model)
     return predict_files(
@@ -93,7 +93,7 @@ def run(arguments: PredictArguments) -> Done:
         save=arguments.save,
         threshold=arguments.threshold,
         orientation=arguments.orientation,
-        tile=tile,
+        tile=tile_of(arguments, model),
         tta=Tta(arguments.tta, arguments.tta_scales),
         images_json=arguments.images_json,
         batch_size=arguments.batch_size,
@@ -102,12 +102,17 @@ def run(arguments: PredictArguments) -> Done:
     )
 
 
-def tile_of(arguments: PredictArguments) -> Tile | None:
-    given = {"scale": arguments.scale, "overlap": arguments.overlap, "size": arguments.tile_size}
-    given = {name: value for name, value in given.items() if value is not None}
-    if given and not arguments.tile:
+def check_tiling(arguments: PredictArguments) -> None:
+    if not arguments.tile and (arguments.scale, arguments.overlap, arguments.tile_size) != (None, None, None):
         raise InputError("--scale, --overlap and --tile-size say how pictures are cut: add --tile.")
-    return Tile(**given) if arguments.tile else None
+
+
+def tile_of(arguments: PredictArguments, model: Predictor) -> Tile | None:
+    if not arguments.tile:
+        return None
+    usual = model.tiling() or Tile()
+    given = {"scale": arguments.scale, "overlap": arguments.overlap, "size": arguments.tile_size}
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
 def tell_model(path: Path, model: Predictor) -> None:

@@ -79,6 +79,11 @@ class Predictor:
         return self.description["resize"]
 
     @property
+    def crop(self) -> float | None:
+        """What a picture's sides are multiplied by, of a model that was trained on windows; None: `resize` holds."""
+        return self.description.get("crop")
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, the background first."""
         return tuple(self.description["classes"])
@@ -107,7 +112,8 @@ class Predictor:
             images: a path, a Pillow image, or an array uint8 [height, width, 3], [height, width, 1] or [height, width];
                 or a list of such. A JPEG's path is decoded at a reduced scale, as in training, where that suffices.
             threshold: of a binary model's probability; None: the model's own.
-            tile: cut the pictures into tiles; None: see each as a whole, at the network's size.
+            tile: cut the pictures into tiles; None: see each as a whole, at the network's size, or as it was trained,
+                in tiles of its own scale.
             tta: average over flips and sizes.
             orientation: `shown`: turned as EXIF says; `stored`: as the pixels are, as COCO's masks take them.
             batch_size: pictures, or tiles, at once.
@@ -117,6 +123,7 @@ class Predictor:
         """
         single = isinstance(images, str | Path | Image.Image | np.ndarray)
         sources: list[Source] = [images] if single else list(images)  # pyright: ignore[reportAssignmentType]
+        tile = self.tiling(tile)
         setting = Setting(self.chosen_threshold(threshold), tile, orientation)
         network = self.network(tta, tile)
         batch_size = 1 if single and tile is None else batch_size
@@ -145,6 +152,10 @@ class Predictor:
             raise InputError("a threshold is for binary models; of several classes the most probable is taken.")
         check_threshold(threshold)
         return threshold
+
+    def tiling(self, tile: Tile | None = None) -> Tile | None:
+        """The tiles that were asked for, else those of a model that was trained on windows; None: there are none."""
+        return tile or (None if self.crop is None else Tile(self.crop))
 
     def network(self, tta: Tta = NO_TTA, tile: Tile | None = None) -> Network:
         """What `inference` needs of the model.

@@ -134,7 +134,7 @@ def readme(model: Weights, name: str) -> str:
     description, stride, binary = model.description, model.model.stride, model.model.out_channels == 1
     return README.format(
         channels=description["channels"],
-        resized=how_resized(*(description[key] for key in ("resize", "height", "width"))),
+        resized=how_resized(*(description[key] for key in ("resize", "height", "width")), crop=description.get("crop")),
         jax=jax.__version__,
         name=name,
         colours="RGB" if description["channels"] == 3 else "grey",

@@ -47,8 +47,10 @@ def drawn(train: Samples, config: Config, steps: int) -> str:
     """What an epoch holds, where that is not each image once."""
     sampling, factors = train.sampling, train.sampling.factors
     parts = [f"from {len(sampling.positives)} images with the classes"]
+    if config.data.crops > 1:
+        parts.append(f"{config.data.crops} windows of each")
     if config.data.balance:
-        parts.append(f"rare classes up to {factors.max():.1f} times as often")
+        parts.append(f"rare classes up to {factors.max() / config.data.crops:.1f} times as often")
     if config.data.negatives is not None:
         parts.append(f"{config.data.negatives:.1%} of them from {len(sampling.negatives)} images without")
     return f"An epoch draws {steps * config.batch_size} samples: " + "; ".join(parts)

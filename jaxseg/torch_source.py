@@ -86,7 +86,7 @@ def torch_source(model: UNet, description: dict[str, Any], weights: str) -> str:
     binary = model.out_channels == 1
     return FILE.format(
         **{key: description[key] for key in ("height", "width", "channels", "scale")},
-        resized=how_resized(*(description[key] for key in ("resize", "height", "width"))),
+        resized=how_resized(*(description[key] for key in ("resize", "height", "width")), crop=description.get("crop")),
         weights=weights,
         colours="RGB" if description["channels"] == 3 else "grey",
         sides=f"sides that are multiples of {model.stride}" if model.stride > 1 else "height and width",

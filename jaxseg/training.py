@@ -15,7 +15,7 @@ from jaxseg.cadence import Cadence
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.config import Config
 from jaxseg.consent import Consent
-from jaxseg.data.loader import Loaded, eval_batches, train_batches
+from jaxseg.data.loader import Loaded, eval_batches, eval_steps, train_batches
 from jaxseg.guard import Verdict
 from jaxseg.logs import RunLog
 from jaxseg.loop import Clock, Compiled, Shown, evaluate_all
@@ -174,7 +174,7 @@ class Training:
         val, size = self.plan.val, self.config.batch_size
         with (
             eval_batches(val, size, step=self.step, rows=self.rows) as batches,
-            progress_bar(math.ceil(len(val) / size), "validation") as bar,
+            progress_bar(eval_steps(val, size), "validation") as bar,
         ):
             settled = (self.plan.faults.settled("val", self.step, loaded) for loaded in self.consent.between(batches))
             return evaluate_all(self.state, settled, self.compiled, bar=bar, keep=keep)

@@ -9,6 +9,7 @@ from PIL import Image
 from jaxseg.config import Arguments, Config, parse
 from jaxseg.data.layout import Split
 from jaxseg.data.samples import open_split
+from jaxseg.data.windows import Chance
 from jaxseg.errors import InputError, told_plainly
 from jaxseg.pictures import overlay
 from jaxseg.progress import progress_bar
@@ -57,7 +58,8 @@ def draw_samples(config: Config, out: Path, count: int = 25, split: Split = "tra
     images, masks, captions, paths = [], [], [], []
     with progress_bar(len(places), "pictures") as bar:
         for place in places:
-            sample = samples[int(place)]
+            window = None if config.data.crop is None else Chance(config.seed, 0, int(place))
+            sample = samples.at(int(samples.positions[place]), window=window)
             bar.update()
             if not sample["weight"]:
                 continue

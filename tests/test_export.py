@@ -120,6 +120,6 @@ def test_photographs_are_the_runs_or_else_the_samples(
     config = json.loads(run.config.read_text())
     config["config"]["data"]["root"] = str(tmp_path / "gone")
     (tmp_path / "config.json").write_text(json.dumps(config))
-    monkeypatch.setattr("jaxseg.data.samples.sample_root", lambda: sample)
+    monkeypatch.setattr("jaxseg.data.splits.sample_root", lambda: sample)
     assert photographs(RunFolder(tmp_path), model)[0].shape[1:] == (32, 48, 3)
     assert "own photographs are not at hand" in capsys.readouterr().out

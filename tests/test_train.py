@@ -274,7 +274,7 @@ def test_the_command_uses_the_config_files_name(
 def test_no_data_root_means_the_sample_and_is_said(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("jaxseg.data.samples.sample_root", lambda: sample)
+    monkeypatch.setattr("jaxseg.data.splits.sample_root", lambda: sample)
     fit(small(None, epochs=1), tmp_path)
     assert capsys.readouterr().out.splitlines()[0].startswith("Data (the embedded sample, since no data.root is given)")
 

@@ -10,10 +10,13 @@ from jaxtyping import Int64
 
 from jaxseg.arrays import Batch
 from jaxseg.data.samples import Samples
+from jaxseg.data.windows import Window
 
 PADDING = -1  # in place of a position and of an image's id
 Order = Callable[[int], Int64[np.ndarray, " batch"]]
 """A step to the positions that are due."""
+Windows = Callable[[int, int], Window]
+"""A step and a row of its batch to the window that is due."""
 
 
 class Loaded(NamedTuple):
@@ -25,10 +28,20 @@ class Loaded(NamedTuple):
 
 
 class Assembly:
-    """Makes the batch of a step; with a pool, its threads make so many parts at once, so that the first comes soon."""
+    """Makes the batch of a step; with a pool, its threads make so many parts at once, so that the first comes soon.
 
-    def __init__(self, samples: Samples, order: Order, pool: ThreadPoolExecutor | None = None, parts: int = 1) -> None:
-        self.samples, self.order, self.pool, self.parts = samples, order, pool, parts
+    `windows` says which window is due, where pictures are seen in windows.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        order: Order,
+        pool: ThreadPoolExecutor | None = None,
+        parts: int = 1,
+        windows: Windows | None = None,
+    ) -> None:
+        self.samples, self.order, self.pool, self.parts, self.windows = samples, order, pool, parts, windows
 
     def __call__(self, step: int) -> Loaded:
         positions, data = self.order(step), self.samples.data
@@ -48,7 +61,8 @@ class Assembly:
 
     def fill(self, step: int, loaded: Loaded, positions: np.ndarray, places: np.ndarray) -> None:
         for place in places:
-            sample = self.samples.at(int(positions[place]), step)
+            window = self.windows(step, int(place)) if self.windows else None
+            sample = self.samples.at(int(positions[place]), step, window)
             loaded.batch.image[place], loaded.batch.mask[place] = sample["image"], sample["mask"]
             loaded.batch.weight[place], loaded.image_ids[place] = sample["weight"], sample["image_id"]
             if sample["fault"]:

@@ -22,7 +22,7 @@ class Placement(NamedTuple):
     """A picture of `full` size, scaled to `inner` size, its top left corner at `corner` of a `target`; (rows, columns).
 
     The centre of picture pixel (y, x) lies at `corner + (y + 0.5, x + 0.5) * inner / full`, for the image and its mask
-    alike.
+    alike. A window of a larger picture has a corner above or left of it, below 0.
     """
 
     full: tuple[int, int]
@@ -33,8 +33,25 @@ class Placement(NamedTuple):
     @property
     def window(self) -> tuple[slice, slice]:
         """The rows and columns of the target that the picture fills."""
-        (top, left), (height, width) = self.corner, self.inner
-        return slice(top, top + height), slice(left, left + width)
+        rows, columns = (
+            slice(max(0, corner), min(room, corner + side))
+            for corner, side, room in zip(self.corner, self.inner, self.target, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def shown(self) -> tuple[slice, slice]:
+        """The rows and columns of the scaled picture that lie in the target."""
+        rows, columns = (
+            slice(part.start - corner, part.stop - corner)
+            for part, corner in zip(self.window, self.corner, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the picture is shown."""
+        return all(shown == slice(0, side) for shown, side in zip(self.shown, self.inner, strict=True))
 
 
 def place(full: tuple[int, int], target: tuple[int, int], resize: Resize) -> Placement:
@@ -46,24 +63,37 @@ def place(full: tuple[int, int], target: tuple[int, int], resize: Resize) -> Pla
     return Placement(full, (height, width), ((target[0] - height) // 2, (target[1] - width) // 2), target)
 
 
-def how_resized(resize: Resize, height: int | None, width: int | None) -> str:
+def scaled_placement(full: tuple[int, int], scale: float) -> Placement:
+    """The whole picture, its sides multiplied by `scale`, without a frame.
+
+    Raises:
+        DataError: if that is absurdly large.
+    """
+    inner = (max(1, round(full[0] * scale)), max(1, round(full[1] * scale)))
+    check_pixels(inner, f"An image of {full[0]} x {full[1]}, scaled by {scale:g},")
+    return Placement(full, inner, (0, 0), inner)
+
+
+def how_resized(resize: Resize, height: int | None, width: int | None, crop: float | None = None) -> str:
     """A sentence for whoever prepares images without jaxseg."""
     if height is None or width is None:
         return "The size of the photographs in training is not known."
     size = f"{height} x {width} (height x width)"
+    if crop is not None:
+        return f"In training each photograph was scaled by {crop:g}, antialiased, and seen in windows of {size}."
     if resize == "stretch":
         return f"In training each photograph was stretched to {size}, antialiased."
     return f"In training each photograph was scaled to fit {size}, antialiased, and centred on black."
 
 
 def framed(
-    inner: Shaped[np.ndarray, "_ _ ..."], placement: Placement, fill: int
+    shown: Shaped[np.ndarray, "_ _ ..."], placement: Placement, fill: int
 ) -> Shaped[np.ndarray, "height width ..."]:
-    """The scaled picture in its frame, with `fill` around it."""
-    if placement.inner == placement.target:
-        return inner
-    frame = np.full((*placement.target, *inner.shape[2:]), fill, inner.dtype)
-    frame[placement.window] = inner
+    """What is `shown` of the scaled picture, in its frame, with `fill` around it."""
+    if shown.shape[:2] == placement.target:
+        return shown
+    frame = np.full((*placement.target, *shown.shape[2:]), fill, shown.dtype)
+    frame[placement.window] = shown
     return frame
 
 

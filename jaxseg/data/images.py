@@ -44,7 +44,7 @@ def read_image(
     with opened(path, whole=True) as image:
         check_size(image, path, placement.full)
         pixels = np.asarray(scaled(image, placement, "RGB" if channels == 3 else "L", decoder))
-    return framed(pixels.reshape(*placement.inner, channels), placement, fill=0)
+    return framed(pixels.reshape(pixels.shape[0], pixels.shape[1], channels), placement, fill=0)
 
 
 def check_size(image: ImageFile.ImageFile, path: Path, full: tuple[int, int]) -> None:
@@ -68,13 +68,25 @@ def check_size(image: ImageFile.ImageFile, path: Path, full: tuple[int, int]) ->
 
 
 def scaled(image: Image.Image, placement: Placement, mode: str, decoder: Decided) -> Image.Image:
-    """The image at the placement's inner size, in RGB or L."""
-    size = (placement.inner[1], placement.inner[0])
+    """What is shown of the image at the placement's inner size, in RGB or L."""
+    rows, columns = placement.shown
+    size = (columns.stop - columns.start, rows.stop - rows.start)
     working = "L" if image.mode == "L" else mode  # grey stays grey until it is small
     decoded, box = reduced(image, placement, working, decoder)
-    if decoded.mode[0] in "IF":
-        return grey(decoded, size).convert(mode)
+    if decoded.mode[0] in "IF":  # whose range only the whole picture shows
+        whole = grey(decoded, (placement.inner[1], placement.inner[0])).convert(mode)
+        return whole.crop((columns.start, rows.start, columns.stop, rows.stop))
+    if not placement.whole:
+        width, height = box[2:] if box else decoded.size
+        box = part_of(float(width), float(height), placement)
     return to_mode(decoded, working).resize(size, Image.Resampling.BILINEAR, box).convert(mode)
+
+
+def part_of(width: float, height: float, placement: Placement) -> tuple[float, float, float, float]:
+    """The box that is shown of a decoded image of this size; Pillow's filter reaches for the pixels around it."""
+    rows, columns = placement.shown
+    down, across = height / placement.inner[0], width / placement.inner[1]
+    return columns.start * across, rows.start * down, min(width, columns.stop * across), min(height, rows.stop * down)
 
 
 def reduced(image: Image.Image, placement: Placement, mode: str, decoder: Decided) -> tuple[Image.Image, Any]:

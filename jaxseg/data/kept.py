@@ -23,6 +23,7 @@ NO_MATTER = (
     *("root", "train_json", "train_images", "val_json", "val_images", "test_json", "test_images"),
     *("val_fraction", "test_fraction", "split_seed", "classes", "merge", "negatives", "balance"),
     *("on_error", "retries", "read_timeout", "threads", "workers", "cache", "cache_folder"),
+    *("crop", "crop_foreground", "crops"),  # with which nothing is kept
 )
 """Settings that change no sample, or only through what `key_of` takes beside them."""
 

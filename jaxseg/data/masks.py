@@ -50,7 +50,7 @@ def draw_mask(
     for label, group in paint_order(regions, rules, placement.full):
         covered = [annotation for _, annotation in group]
         np.copyto(mask, label, where=region(covered, rules.rasterize, placement.full, placement.inner))
-    return framed(np.ascontiguousarray(mask), placement, fill=VOID)
+    return framed(np.ascontiguousarray(mask[placement.shown]), placement, fill=VOID)
 
 
 def label_of(annotation: Annotation, lookup: np.ndarray, rules: MaskRules) -> int:

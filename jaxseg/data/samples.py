@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -14,16 +14,17 @@ from jaxtyping import Float32, Int64, UInt8
 from jaxseg.arrays import VOID
 from jaxseg.data.classes import ClassTable, choose_classes
 from jaxseg.data.coco import CocoIndex, DataError, read_index
-from jaxseg.data.geometry import Placement, place
+from jaxseg.data.geometry import Placement, framed, place, scaled_placement
 from jaxseg.data.images import decided, read_image
 from jaxseg.data.kept import open_slots
-from jaxseg.data.layout import Files, Split, given, image_path, in_coco_root
+from jaxseg.data.layout import Files, Split, image_path
 from jaxseg.data.masks import draw_mask
 from jaxseg.data.patience import Patience, Unavailable
-from jaxseg.data.sample import sample_root
 from jaxseg.data.sampling import Sampling, plan
 from jaxseg.data.settings import Data, check_settings
 from jaxseg.data.slots import Slots, stamp_of
+from jaxseg.data.splits import fraction_of, locate
+from jaxseg.data.windows import Chance, Recent, Window, beside, count, drawn
 from jaxseg.errors import counted
 
 LAST = sys.maxsize  # no step comes after it
@@ -63,6 +64,7 @@ class Samples:
     known_faults: Mapping[int, KnownFault]
     patience: Patience
     slots: Slots | None = None
+    recent: Recent | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -75,14 +77,18 @@ class Samples:
     def __getitem__(self, index: int) -> Sample:
         return self.at(int(self.positions[index]))
 
-    def at(self, position: int, step: int = LAST) -> Sample:
-        """The sample of an image of the index, which may be one that `positions` leaves out, at a step of the run."""
+    def at(self, position: int, step: int = LAST, window: Window | None = None) -> Sample:
+        """The sample of an image of the index, which may be one that `positions` leaves out, at a step of the run.
+
+        Of its `window`, where `data.crop` is set; without one, the whole picture at its scale, of whatever size.
+        """
         image_id = int(self.index.image_id[position])
         known = self.known_faults.get(image_id)
         fault = known.error if known and known.step <= step else ""
         if not fault:
             try:
-                return self.sample(*self.patience.call(self.pixels, position, self.path), image_id)
+                pixels = self.pixels if window is None else partial(self.cut, window=window)
+                return self.sample(*self.patience.call(pixels, position, self.path), image_id)
             except DataError as error:
                 if isinstance(error, Unavailable):
                     self.check_folder(error)
@@ -118,13 +124,32 @@ class Samples:
             self.slots.put(position, stamp, *found)
         return found
 
+    def cut(
+        self, position: int, window: Window
+    ) -> tuple[UInt8[np.ndarray, "height width channels"], UInt8[np.ndarray, "height width"]]:
+        """Image and mask of a window; what another window of an evaluation counts is void."""
+        target, whole = (self.data.height, self.data.width), self.placement(position)
+        if isinstance(window, Chance):
+            mask = self.mask(position)
+            placement = drawn(whole, target, mask, window, self.data.crop_foreground)
+            return self.read(position, placement), framed(mask[placement.shown], placement, VOID)
+        image, mask = self.recent.get(position, self.pixels) if self.recent else self.pixels(position)
+        placement, counted = beside(whole, target, window)
+        due = np.full(target, VOID, np.uint8)
+        due[counted] = framed(mask[placement.shown], placement, VOID)[counted]
+        return framed(image[placement.shown], placement, 0), due
+
     def path(self, position: int) -> Path:
         """The image's file."""
         return image_path(self.files.images, self.index.file_name(position))
 
     def image(self, position: int) -> UInt8[np.ndarray, "height width channels"]:
         """The image at a position of the index, at the target size."""
-        placement, decoder = self.placement(position), decided(self.data.decoder)
+        return self.read(position, self.placement(position))
+
+    def read(self, position: int, placement: Placement) -> UInt8[np.ndarray, "height width channels"]:
+        """The image, placed."""
+        decoder = decided(self.data.decoder)
         return read_image(self.path(position), placement=placement, channels=self.data.channels, decoder=decoder)
 
     def mask(self, position: int) -> UInt8[np.ndarray, "height width"]:
@@ -133,9 +158,19 @@ class Samples:
         return draw_mask(annotations, self.lookup, self.data.rules, self.placement(position))
 
     def placement(self, position: int) -> Placement:
-        """Where the image, of the size that the JSON says, lies in what the network sees."""
+        """Where the image, of the size that the JSON says, lies in what the network sees; with `crop`, all of it."""
         full = int(self.index.image_height[position]), int(self.index.image_width[position])
+        if self.data.crop is not None:
+            return scaled_placement(full, self.data.crop)
         return place(full, (self.data.height, self.data.width), self.data.resize)
+
+    @cached_property
+    def windows(self) -> Int64[np.ndarray, " samples"]:
+        """Of each of the `positions`, how many windows cover it; 1 without `crop`."""
+        if self.data.crop is None:
+            return np.ones(len(self), np.int64)
+        target = (self.data.height, self.data.width)
+        return np.asarray([count(self.placement(int(at)).inner, target) for at in self.positions], np.int64)
 
     def sample(self, image: np.ndarray, mask: np.ndarray, image_id: int, fault: str = "") -> Sample:
         weight = np.asarray(0 if fault else 1, np.float32)
@@ -160,6 +195,7 @@ def open_split(
     within = np.arange(len(index)) if part is None else np.sort(fraction_of(index, part, data))
     everything = data.classes is None
     sampling = plan(index, table, within, everything=everything, negatives=data.negatives, balance=data.balance)
+    sampling = replace(sampling, factors=sampling.factors * data.crops)
     if not len(sampling.positives):
         raise DataError(
             f"{files.json}: none of its {len(index)} images is left in split {split!r} with the classes "
@@ -178,36 +214,6 @@ def open_split(
     return Samples(
         data, files, index, table, positions, sampling, {} if known_faults is None else known_faults, patience, slots
     )
-
-
-def locate(data: Data, split: Split) -> tuple[Files, Split | None]:
-    """The files of a split, and which part of them it is (None: all)."""
-    fractions = {"train": 0.0, "val": data.val_fraction, "test": data.test_fraction}
-    jsons = {"train": data.train_json, "val": data.val_json, "test": data.test_json}
-    folders = {"train": data.train_images, "val": data.val_images, "test": data.test_images}
-    if not (min(fractions.values()) >= 0 and sum(fractions.values()) < 1):
-        raise DataError("data.val_fraction and data.test_fraction must be at least 0 and leave images to train on.")
-    for name, fraction in fractions.items():
-        if fraction and jsons[name]:
-            raise DataError(f"data.{name}_json and data.{name}_fraction both say what the {name} split is: give one.")
-    divided = fractions[split] > 0 or (split == "train" and sum(fractions.values()) > 0)
-    source: Split = "train" if divided else split
-    json, images = jsons[source], folders[source]
-    if json is not None:
-        return given(json, images, source), split if divided else None
-    if data.root is None and (images is not None or not data.uses_sample):
-        share = f", or a share of the training file by data.{source}_fraction" if source != "train" else ""
-        raise DataError(f"data.{source}_json is not given: name it, or data.root{share}.")
-    root = sample_root() if data.root is None else data.root
-    return in_coco_root(root, images, source), split if divided else None
-
-
-def fraction_of(index: CocoIndex, part: Split, data: Data) -> Int64[np.ndarray, " positions"]:
-    """The images of one part of a file that is divided; it depends on the file and the seed, not on the classes."""
-    order = np.random.default_rng(data.split_seed).permutation(len(index))
-    test = round(len(index) * data.test_fraction)
-    val = test + round(len(index) * data.val_fraction)
-    return {"test": order[:test], "val": order[test:val], "train": order[val:]}[part]
 
 
 def check_entries(index: CocoIndex, data: Data) -> None:

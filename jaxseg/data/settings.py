@@ -1,5 +1,6 @@
 """`Data`: the settings of a data set."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
@@ -58,6 +59,11 @@ class Data:
         cache: keep decoded samples, so that later epochs need not decode: in `memory` while this run lasts, or on
             `disk`, for the next runs too.
         cache_folder: where on disk; None: in the user's cache.
+        crop: for large pictures: see windows of `height` x `width`, cut at random in training, of the picture with its
+            sides multiplied by this (1: its own size), in place of the whole picture by `resize`; None: no windows.
+            Validation sees the windows that cover each picture, and each of its pixels counts once.
+        crop_foreground: this share of the random windows is made to show a class, where the picture has one.
+        crops: random windows of each picture in an epoch.
     """
 
     root: Path | None = None
@@ -91,6 +97,9 @@ class Data:
     workers: int = 0
     cache: Literal["none", "memory", "disk"] = "none"
     cache_folder: Path | None = None
+    crop: float | None = None
+    crop_foreground: float = 0.0
+    crops: int = 1
 
     def __post_init__(self) -> None:
         """A config file may write paths as text, and classes as lists."""
@@ -123,7 +132,7 @@ def check_settings(data: Data) -> None:
         raise DataError(f"data.classes is the text {data.classes!r}: one class is written ({data.classes!r},).")
     if any(isinstance(row, str) for row in data.merge):
         raise DataError(f"data.merge is {data.merge!r}: one merged class is written (('pet', 'cat', 'dog'),).")
-    least = {"height": 1, "width": 1, "threads": 0, "workers": 0, "split_seed": 0, "retries": 0}
+    least = {"height": 1, "width": 1, "threads": 0, "workers": 0, "split_seed": 0, "retries": 0, "crops": 1}
     for name, bound in least.items():
         if getattr(data, name) < bound:
             raise DataError(f"data.{name} is {getattr(data, name)}: expected at least {bound}.")
@@ -133,3 +142,21 @@ def check_settings(data: Data) -> None:
         raise DataError(f"data.negatives is {data.negatives}: expected a share of at least 0 and below 1, such as 0.1.")
     if not 0 <= data.balance <= 1:
         raise DataError(f"data.balance is {data.balance}: expected a share from 0 to 1, such as 0.1.")
+    check_crops(data)
+
+
+def check_crops(data: Data) -> None:
+    """What can be wrong with windows."""
+    if data.crop is None:
+        if data.crop_foreground or data.crops > 1:
+            raise DataError("data.crop_foreground and data.crops are of windows: give --data.crop 1 with them.")
+        return
+    if not 0 < data.crop < math.inf:
+        raise DataError(f"data.crop is {data.crop}: expected what a picture's sides are multiplied by, such as 0.5.")
+    if not 0 <= data.crop_foreground <= 1:
+        raise DataError(f"data.crop_foreground is {data.crop_foreground}: expected a share from 0 to 1, such as 0.33.")
+    if data.cache != "none":
+        raise DataError(
+            f"data.cache {data.cache} keeps samples of one size to show them again; with data.crop each epoch cuts "
+            "others. Take --data.cache none; pictures saved at a smaller size, with --data.crop 1, decode faster."
+        )

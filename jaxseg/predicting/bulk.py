@@ -65,6 +65,7 @@ def predict_files(
     """
     if not save or batch_size < 1 or (threads is not None and threads < 1):
         raise InputError("give at least one output to --save, and at least 1 as --batch-size and --threads.")
+    tile = model.tiling(tile)
     setting = Setting(
         model.chosen_threshold(threshold),
         tile,

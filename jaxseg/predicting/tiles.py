@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from jaxseg.data.windows import positions
 from jaxseg.errors import InputError
 
 SIGMA = 1 / 8
@@ -77,20 +78,6 @@ def grid(full: tuple[int, int], tile: tuple[int, int], cut: Tile) -> Grid:
     rows, columns = (positions(side, room, cut.overlap) for side, room in zip(size, tile, strict=True))
     corner = (max(0, tile[0] - size[0]) // 2, max(0, tile[1] - size[1]) // 2)
     return Grid(size, tile, rows, columns, corner)
-
-
-def positions(side: int, tile: int, overlap: float) -> tuple[int, ...]:
-    """Where tiles start, the first at 0 and the last ending at `side`, evenly spread with at least this overlap.
-
-    They lie alike from both ends, so that a flipped picture is cut into flipped tiles.
-    """
-    if side <= tile:
-        return (0,)
-    stride = max(1, math.floor(tile * (1 - overlap)))
-    count = math.ceil((side - tile) / stride) + 1
-    room = side - tile
-    first = [-(-i * room // (count - 1)) for i in range((count + 1) // 2)]
-    return (*first, *(room - start for start in first[: count // 2][::-1]))
 
 
 def profile(tile: int) -> Float32[np.ndarray, " tile"]:

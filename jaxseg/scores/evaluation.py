@@ -12,7 +12,7 @@ from jaxseg.data.samples import Samples
 from jaxseg.metrics import Overlap, decide, foreground, per_class
 from jaxseg.predictor import Predictor
 from jaxseg.scores.calibration import Calibration, calibrate
-from jaxseg.scores.examine import At, View, photograph, view
+from jaxseg.scores.examine import At, photograph, view_again
 from jaxseg.scores.image_score import ImageScore
 from jaxseg.scores.judge import Tally
 from jaxseg.scores.look import Look
@@ -124,8 +124,7 @@ class Evaluation:
 
     def look(self, image: ImageScore) -> Look:
         """The picture, its truth and its prediction, computed again; a notebook shows its errors."""
-        frame = self.samples.image(image.position)
-        seen: View = view(self.samples, image.position, self.at, self.predictor.probabilities(frame[None])[0])
+        seen = view_again(self.predictor, self.samples, image.position, self.at)
         prediction = decide(seen.probabilities, self.threshold)
         return Look(photograph(self.samples, image.position, self.at), seen.truth, prediction, seen.probabilities)
 

@@ -209,7 +209,7 @@ def test_an_epoch_is_drawn_once_and_few_are_kept() -> None:
 def test_a_batch_waits_for_all_its_parts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at, calls = Samples.at, itertools.count()
 
-    def slow(self: Samples, position: int, step: int) -> Any:
+    def slow(self: Samples, position: int, step: int, window: Any = None) -> Any:
         time.sleep(0.02 * next(calls))  # no part is as quick as the first sample
         return at(self, position, step)
 
