@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxseg.models.unet import ACTIVATION_NAMES, Activation, UNet
+from jaxseg.models.block import ACTIVATION_NAMES, Activation
+from jaxseg.models.unet import UNet
 from jaxseg.schemes import Scheme
 
 

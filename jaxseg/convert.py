@@ -11,7 +11,7 @@ import tyro
 from jaxseg.assumed import Choices
 from jaxseg.errors import InputError, told_plainly
 from jaxseg.foreign import UNDESCRIBED, Foreign
-from jaxseg.models.unet import Activation
+from jaxseg.models.block import Activation
 from jaxseg.proof import Proof, prove_by_reference, prove_by_torch
 from jaxseg.run import write_json
 from jaxseg.schemes import SCHEMES, Scheme, read_rules

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 
 from jaxtyping import PyTree
 
-from jaxseg.models.unet import ACTIVATIONS, UNet
+from jaxseg.models.block import ACTIVATIONS
+from jaxseg.models.unet import UNet
 from jaxseg.torch_side import OUTPUT
 
 EPSILONS = (1e-3, 1e-2, 1e-4, 1e-5, 1e-6, 1e-8, 1e-12)

@@ -11,8 +11,8 @@ from jaxseg.data.classes import ClassTable
 from jaxseg.diagram import save_architecture
 from jaxseg.logs import RunLog
 from jaxseg.loop import Shown
+from jaxseg.models.block import ACTIVATION_NAMES
 from jaxseg.models.table import count_parameters, layer_table
-from jaxseg.models.unet import ACTIVATION_NAMES
 from jaxseg.pictures import panel
 from jaxseg.plots import save_loss_curves
 from jaxseg.pth import write_pth

@@ -10,7 +10,8 @@ from jaxtyping import PyTree
 
 from jaxseg.assumed import AS_ITS_CLASS, Choices, assumptions
 from jaxseg.errors import InputError
-from jaxseg.models.unet import Norm, UNet
+from jaxseg.models.block import Norm
+from jaxseg.models.unet import UNet
 from jaxseg.schemes import SCHEMES, Scheme, name_of
 from jaxseg.torch_weights import SUFFIX, flat, leaf_name, own_shape, torch_shape
 

@@ -26,7 +26,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from jaxseg.errors import InputError
-from jaxseg.models.unet import ACTIVATIONS, Activation, Upsampling
+from jaxseg.models.block import ACTIVATIONS, Activation
+from jaxseg.models.unet import Upsampling
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 TERM = re.compile(r"([+-]?)\s*([a-z]+|\d{1,6})\s*")

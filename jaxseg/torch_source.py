@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from jaxseg.data.geometry import how_resized
-from jaxseg.models.unet import ACTIVATION_NAMES, UNet
+from jaxseg.models.block import ACTIVATION_NAMES
+from jaxseg.models.unet import UNet
 
 FILE = '''\
 """A U-Net trained with jaxseg. This file needs PyTorch and nothing else.

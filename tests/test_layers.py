@@ -21,6 +21,8 @@ ORDER = (
     ("augment",),
     ("scores.sweep", "scores.calibration", "scores.scoreboard"),
     ("scores.titles", "scores.image_score"),
+    ("models.convolution",),
+    ("models.block", "models.resample"),
     ("models.unet",),
     ("models.table", "onnx_graph"),
     ("data.segmentations", "data.stream", "data.mapped", "data.caches", "data.geometry"),

@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.unet import UNet, UpConv
+from jaxseg.models.resample import UpConv
+from jaxseg.models.unet import UNet
 
 HEADER = ("layer", "input", "output", "parameters", "MFLOPs")
 

@@ -2,139 +2,18 @@
 
 import math
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32
+from jaxtyping import Array, Bool, Float
 
 from jaxseg.errors import InputError
+from jaxseg.models.block import Activation, Block, Norm
+from jaxseg.models.convolution import Precision, conv
+from jaxseg.models.resample import UpConv, pad_to, upsample_bilinear
 
-Norm = Literal["none", "batch", "group"]
-Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu"]
 Upsampling = Literal["transposed", "bilinear", "bilinear_corners"]
-Precision = Literal["float32", "bfloat16", "float16"]
-
-ACTIVATIONS = {
-    "relu": nn.relu,
-    "leaky_relu": partial(nn.leaky_relu, negative_slope=0.01),
-    "elu": partial(nn.elu, alpha=1.0),
-    "gelu": partial(nn.gelu, approximate=False),
-    "silu": nn.silu,
-}
-"""With PyTorch's defaults."""
-
-ACTIVATION_NAMES = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "gelu": "GELU", "silu": "SiLU"}
-"""As PyTorch calls them."""
-
-
-def uniform_of_fan_in(fan_in: int) -> jax.nn.initializers.Initializer:
-    """PyTorch's default for convolutions, weight and bias: uniform in +-1/sqrt(fan_in)."""
-    bound = 1 / math.sqrt(fan_in)
-
-    def draw(key: Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Array:
-        return jax.random.uniform(key, shape, dtype or jnp.float32, -bound, bound)
-
-    return draw
-
-
-def conv(features: int, size: int, x: Array, dtype: Precision, name: str, use_bias: bool = True) -> Array:
-    init = uniform_of_fan_in(size * size * x.shape[-1])
-    layer = nn.Conv(
-        features,
-        (size, size),
-        use_bias=use_bias,
-        dtype=jnp.dtype(dtype),
-        kernel_init=init,
-        bias_init=init,
-        name=name,
-    )
-    return layer(x)
-
-
-class Block(nn.Module):
-    """Twice: convolution 3x3, normalisation if any, activation; named by their places in an `nn.Sequential`."""
-
-    features: tuple[int, int]
-    norm: Norm
-    groups: int
-    epsilon: float
-    activation: Activation
-    bias: bool
-    dtype: Precision
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch height width _"], valid: Bool[Array, "batch height width 1"] | None, train: bool
-    ) -> Float[Array, "batch height width _"]:
-        place = 0
-        for features in self.features:
-            x = conv(features, 3, x, self.dtype, name=str(place), use_bias=self.bias)
-            if self.norm == "batch":
-                place += 1
-                norm = nn.BatchNorm(
-                    not train, momentum=0.9, epsilon=self.epsilon, dtype=jnp.dtype(self.dtype), name=str(place)
-                )
-                x = norm(x, mask=valid if train else None)
-            elif self.norm == "group":
-                place += 1
-                norm = nn.GroupNorm(
-                    self.groups,
-                    epsilon=self.epsilon,
-                    use_fast_variance=False,  # it cancels where the mean is large
-                    dtype=jnp.dtype(self.dtype),
-                    name=str(place),
-                )
-                x = norm(x)
-            x = ACTIVATIONS[self.activation](x)
-            place += 2
-        return x
-
-
-class UpConv(nn.Module):
-    """The transposed convolution 2x2 with stride 2.
-
-    Its windows do not overlap, so it is one matrix product and a reshape: 1.2 to 1.3 times the training speed on a CPU.
-    """
-
-    features: int
-    dtype: Precision
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch height width _"]) -> Float[Array, "batch 2*height 2*width features"]:
-        batch, height, width, channels = x.shape
-        init = uniform_of_fan_in(2 * 2 * self.features)  # as PyTorch counts it: over the outputs
-        kernel = self.param("kernel", init, (2, 2, channels, self.features), jnp.float32)
-        bias = self.param("bias", init, (self.features,), jnp.float32)
-        x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        x = jnp.einsum("bhwi,klio->bhkwlo", x, kernel).reshape(batch, 2 * height, 2 * width, self.features)
-        return x + bias[None, None, None]
-
-
-def upsample_bilinear(x: Float[Array, "batch height width c"], corners: bool) -> Float[Array, "batch _ _ c"]:
-    """Twice the height and width, as PyTorch's bilinear `Upsample`; `corners` is its `align_corners`."""
-    vertical, horizontal = (interpolation(side, corners).astype(x.dtype) for side in x.shape[1:3])
-    return jnp.einsum("bhwc,yh,xw->byxc", x, vertical, horizontal)
-
-
-def interpolation(side: Any, corners: bool) -> Float32[Array, "_ _"]:
-    """The matrix, (2 * side, side), that interpolates `side` values linearly to twice as many; `side` may be symbolic.
-
-    Distances are whole numbers until the last division, so that float32 loses nothing.
-    """
-    place, source = jnp.arange(2 * side)[:, None], jnp.arange(side)[None]
-    if corners:
-        distance = jnp.abs(place * (side - 1) - source * (2 * side - 1)) / (2 * side - 1)
-    else:
-        distance = jnp.abs(jnp.clip(2 * place - 1, 0, 4 * (side - 1)) - 4 * source) / 4
-    return jnp.maximum(0, 1 - distance).astype(jnp.float32)
-
-
-def pad_to(x: Float[Array, "batch _ _ c"], height: int, width: int) -> Float[Array, "batch height width c"]:
-    """Zeros around, the odd one after: where a pooling cut an odd side."""
-    missing = (height - x.shape[1], width - x.shape[2])
-    return jnp.pad(x, ((0, 0), *((n // 2, n - n // 2) for n in missing), (0, 0))) if any(missing) else x
 
 
 class UNet(nn.Module):

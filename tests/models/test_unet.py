@@ -9,8 +9,9 @@ from networks import SMALL, pixels, random_variables, scaled, shapes, state_dict
 from torch_unet import TorchUNet, flat, load_strictly, needs_torch, to_variables, torch, torch_images
 
 from jaxseg.errors import InputError
+from jaxseg.models.resample import UpConv
 from jaxseg.models.table import count_parameters
-from jaxseg.models.unet import UNet, UpConv, check_size
+from jaxseg.models.unet import UNet, check_size
 
 # What it is made of.
 

@@ -7,8 +7,9 @@ import pytest
 from networks import SMALL, pixels, random_variables, scaled, shapes
 from torch_unet import flat, needs_torch, torch
 
+from jaxseg.models.resample import pad_to, upsample_bilinear
 from jaxseg.models.table import count_parameters
-from jaxseg.models.unet import UNet, pad_to, upsample_bilinear
+from jaxseg.models.unet import UNet
 
 
 @needs_torch
