@@ -28,6 +28,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="the long forms of the fuzzing, kill and soak tests")
+    parser.addoption("--renew-counts", action="store_true", help="write tests/recorded_counts.json anew")
 
 
 @pytest.fixture(scope="session")
