@@ -15,7 +15,7 @@ ORDER = (
     ("losses.pixels", "metrics", "schedules", "guard", "collapse", "ema"),
     ("scores.boundary", "scores.levels", "scores.bootstrap"),
     ("losses.cross_entropy", "losses.focal", "losses.lovasz", "losses.overlap"),
-    ("losses.total", "optim", "augment.shape"),
+    ("losses.total", "optim", "augment.shape", "augment.mixing"),
     ("losses", "augment.colour"),
     ("augment.settings",),
     ("augment",),

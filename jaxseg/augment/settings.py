@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from jaxseg.augment.colour import blurred, brightened, contrasted, grey_of, hue_turned, saturated
+from jaxseg.augment.mixing import mixed
 from jaxseg.augment.shape import (
     Image,
     Mask,
@@ -45,6 +46,8 @@ class Augment:
         noise: standard deviation of noise, where white is 1.
         cutout: height and width of a black rectangle, as shares of the sides; the mask keeps what was there
             (DeVries and Taylor 2017, arXiv:1708.04552).
+        cutmix: probability that a rectangle, of any size, shows another image of the batch, and the mask that one's.
+        copy_paste: probability that the objects of another image of the batch, all its pixels of a class, are put in.
     """
 
     flip: float = 0.0
@@ -63,6 +66,8 @@ class Augment:
     blur: float = 0.0
     noise: float = 0.0
     cutout: float = 0.0
+    cutmix: float = 0.0
+    copy_paste: float = 0.0
 
     @property
     def changes(self) -> bool:
@@ -75,17 +80,19 @@ class Augment:
         images: Float[Array, "batch height width channels"],
         masks: UInt8[Array, "batch height width"],
     ) -> tuple[Float[Array, "batch height width channels"], UInt8[Array, "batch height width"]]:
-        """Images in 0..1 and their masks; each by a key of its own, made from `key` and its place in the batch."""
+        """Images in 0..1 and their masks; each by a key of its own, made from `key` and its place in the batch.
+
+        Only where images are mixed does one depend on the others. That is between the changes of shape and of colour.
+        """
         if not self.changes:
             return images, masks
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)))
-        return jax.vmap(self.one)(keys, images, masks)
-
-    def one(self, key: Array, image: Image, mask: Mask) -> tuple[Image, Mask]:
-        """A single image."""
-        shape, colour = jax.random.split(key)
-        image, mask = self.reshaped(shape, image, mask)
-        return self.recoloured(colour, image), mask
+        shape, colour = jax.vmap(jax.random.split, out_axes=1)(keys)
+        images, masks = jax.vmap(self.reshaped)(shape, images, masks)
+        if self.cutmix or self.copy_paste:
+            mixes = jax.vmap(jax.random.fold_in, (0, None))(keys, MIXES)
+            images, masks = mixed(mixes, images, masks, cutmix=self.cutmix, copy_paste=self.copy_paste)
+        return jax.vmap(self.recoloured)(colour, images), masks
 
     def reshaped(self, key: Array, image: Image, mask: Mask) -> tuple[Image, Mask]:
         flips, swaps, zooms, turns, leans, shifts, fields_ = jax.random.split(key, 7)
@@ -143,6 +150,9 @@ class Augment:
             image = jnp.where((cut[0][:, None] & cut[1][None])[..., None], 0, image)
         return image
 
+
+MIXES = 2
+"""Of an image's keys: 0 and 1 are those of shape and colour."""
 
 NOTHING = Augment()
 """The default."""
