@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jaxseg.pth import read_pth, write_pth
     from jaxseg.schedules import Constant, Cosine, OneCycle, Polynomial
     from jaxseg.scores.evaluation import Evaluation
+    from jaxseg.suggesting.suggestion import Suggestion, suggest
     from jaxseg.tensors_file import read_safetensors, write_safetensors
     from jaxseg.weights import Weights, read_weights, write_weights
 
@@ -72,6 +73,8 @@ _HOME = {
     "replay": None,
     "Samples": "jaxseg.data.samples",
     "SGD": "jaxseg.optim",
+    "suggest": "jaxseg.suggesting.suggestion",
+    "Suggestion": "jaxseg.suggesting.suggestion",
     "Sum": "jaxseg.losses",
     "Tile": "jaxseg.predicting.tiles",
     "train": None,

@@ -1,21 +1,24 @@
 """`python -m jaxseg.train --config FILE.py`: trains a network, and leaves all one needs afterwards in one folder."""
 
 import argparse
+import dataclasses
 import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import tyro
 
 from jaxseg import fate, hosts, outcome
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.compile_cache import keep_compiled
 from jaxseg.config import Arguments, Config, from_json, parse, to_json
+from jaxseg.data.samples import Data
 from jaxseg.dry_run import tell_dry_run
 from jaxseg.errors import InputError, counted, told_plainly
 from jaxseg.exhaustion import memory_told
@@ -35,6 +38,7 @@ from jaxseg.sharding import Layout, data_parallel, over_processes
 from jaxseg.step import TrainState
 from jaxseg.stopping import STATUS, Stopped, Stopping
 from jaxseg.story import introduce, tell_faults
+from jaxseg.suggesting.suggestion import suggest
 from jaxseg.training import Training, finished
 
 
@@ -48,6 +52,9 @@ class TrainArguments(Arguments):
         hosts: one of several processes that train together: where they meet. `auto`: as SLURM, Open MPI, Kubernetes or
             the TPU pod say; else the first one's HOST:PORT, how many they are, and which of them this is, from 0.
         dry_run: train nothing; compile, time a few steps, and tell what the run would take. Exit status 1: too much.
+        suggest: a data set's folder, or the JSON of its training annotations: train nothing; write a config that suits
+            it and this machine's memory, each setting with its reason, to the file that --config names. `--data.*` say
+            more of the data, and stay as given.
         replay: the file of a step that a run stopped at (nonfinite-STEP.npz): run it again, and nothing else. No data
             and no --config are needed; other settings show whether they mend it.
     """
@@ -56,13 +63,32 @@ class TrainArguments(Arguments):
     init: Path | None = None
     hosts: Meeting | None = None
     dry_run: bool = False
+    suggest: Path | None = None
     replay: Path | None = None
+
+
+@dataclass(frozen=True)
+class SuggestArguments:
+    """Write a config that suits a data set and this machine's memory, each setting with its reason.
+
+    Attributes:
+        suggest: the data set's folder, or the JSON of its training annotations.
+        config: the file to write; None: named by the data set.
+        data: more of the data; what is given stays.
+    """
+
+    suggest: Path
+    config: Path | None = None
+    data: Data = field(default_factory=Data)
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     with told_plainly(status=1):
         words = sys.argv[1:] if argv is None else argv
+        if asked_for(words, "--suggest"):
+            tell_suggestion(words)
+            return
         arguments = parse(TrainArguments, "python -m jaxseg.train", words, start=replayed(words))
         if arguments.hosts is not None and (arguments.dry_run or arguments.replay):
             raise InputError("--dry-run and --replay are of one process: leave out --hosts.")
@@ -86,10 +112,33 @@ def main(argv: list[str] | None = None) -> None:
 
 def replayed(words: Sequence[str]) -> Config | None:
     """The settings in the file to replay, which then are the defaults."""
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--replay", type=Path)
-    path = finder.parse_known_args(words)[0].replay
+    path = asked_for(words, "--replay")
     return from_json(read_settings(path)) if path else None
+
+
+def asked_for(words: Sequence[str], flag: str) -> Path | None:
+    """The path that a flag gives, before the settings are known."""
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument(flag, dest="path", type=Path)
+    return finder.parse_known_args(words)[0].path
+
+
+def tell_suggestion(words: Sequence[str]) -> None:
+    """Choose settings for a data set, print them with their reasons, and write them to a file.
+
+    Raises:
+        InputError: if the data can't be used, the file is there already, or settings are given that are no data's.
+    """
+    arguments = tyro.cli(
+        SuggestArguments, args=words, prog="python -m jaxseg.train", description=SuggestArguments.__doc__
+    )
+    place, data = arguments.suggest, arguments.data
+    where = {"train_json": place} if place.is_file() else {"root": place}
+    keep = [name for name in vars(data) if f"--data.{name.replace('_', '-')}" in {word.split("=")[0] for word in words}]
+    found = suggest(dataclasses.replace(data, **where), keep)
+    path = found.write(arguments.config or Path(f"{found.name}.py"))
+    print(f"{found}\n\nWritten to {path}, with the reasons. To see what it takes, and to train:")
+    print(f"  python -m jaxseg.train --config {path} --dry-run\n  python -m jaxseg.train --config {path}")
 
 
 def fit(config: Config, workdir: Path | str, init: Path | str | None = None) -> RunFolder:

@@ -80,6 +80,10 @@ ORDER = (
     ("initial", "proof", "unsound"),
     ("plan", "replay"),
     ("dry_run",),
+    ("suggesting.recipe", "suggesting.survey", "suggesting.config_file"),
+    ("suggesting.choices",),
+    ("suggesting.training",),
+    ("suggesting.suggestion",),
     ("outcome", "story", "agreement", "program"),
     ("training",),
     ("predicting.tiles", "predicting.tta", "predicting.photograph"),
@@ -97,7 +101,7 @@ ORDER = (
     ("comparing.curves", "comparing.paired"),
     ("comparing.comparison",),
     ("train", "visualize", "export", "convert", "predict", "evaluate", "compare"),
-    ("__main__", "__init__", "check", "comparing", "data", "models", "predicting", "scores"),
+    ("__main__", "__init__", "check", "comparing", "data", "models", "predicting", "scores", "suggesting"),
 )
 OWNERS = {"flax": "models.", "orbax": "checkpoint", "grain": "data.loader"}
 

@@ -1,0 +1,1 @@
+"""A config for a data set, each setting with its reason."""
