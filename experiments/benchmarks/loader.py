@@ -68,42 +68,13 @@ class Numbers(NamedTuple):
 
 def torch_batches(arguments: Arguments, workers: int) -> tuple[int, Iterator[Any]]:
     """The rival: images of an epoch, and batches without end."""
-    import cv2
-    import numpy as np
     import torch
-    from pycocotools.coco import COCO
+    from coco_masks import CocoMasks, batches
 
-    cv2.setNumThreads(1)
     torch.set_num_threads(1)
     files = open_split(Data(root=arguments.root), "train").files
-
-    class CocoMasks(torch.utils.data.Dataset):
-        def __init__(self) -> None:
-            self.coco = COCO(str(files.json))
-            self.ids = self.coco.getImgIds()
-            self.categories = self.coco.getCatIds()
-
-        def __len__(self) -> int:
-            return len(self.ids)
-
-        def __getitem__(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-            entry = self.coco.loadImgs(self.ids[place])[0]
-            size = (arguments.size, arguments.size)
-            image: Any = cv2.imread(str(files.images / entry["file_name"]))
-            image = cv2.resize(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), size)
-            mask = np.zeros(size, np.uint8)
-            for annotation in self.coco.loadAnns(self.coco.getAnnIds(imgIds=entry["id"], catIds=self.categories)):
-                mask = np.maximum(mask, cv2.resize(self.coco.annToMask(annotation), size))
-            return image.transpose(2, 0, 1).astype(np.float32) / 255, mask[None].astype(np.float32)
-
-    data = CocoMasks()
-    loader = torch.utils.data.DataLoader(
-        data,
-        arguments.batch_size,
-        shuffle=True,
-        num_workers=workers,
-        drop_last=True,
-        persistent_workers=workers > 0,
+    loader = batches(
+        CocoMasks(files.json, files.images, (arguments.size, arguments.size)), arguments.batch_size, workers
     )
     return len(loader) * arguments.batch_size, itertools.chain.from_iterable(loader for _ in itertools.count())
 

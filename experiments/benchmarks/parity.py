@@ -17,7 +17,7 @@ On 80 photographs of `person` from COCO at 128 x 128 it takes about a minute on 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ import torch
 import tyro
 from matplotlib.figure import Figure
 from torch import nn
+from torch_peer import TorchUNet, load_strictly
 
 from jaxseg.arrays import VOID, Batch
 from jaxseg.config import Config
@@ -67,44 +68,12 @@ class Arguments:
     seed: int = 0
 
 
-class TorchUNet(nn.Module):
-    """The plain U-Net as one writes it in PyTorch, up to the logits."""
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.levels = range(1, len(widths))
-        self.pool = nn.MaxPool2d(2)
-        for level, (before, width) in enumerate(pairwise((3, *widths[:-1])), 1):
-            self.add_module(f"enc{level}", block(before, width))
-        self.bottleneck = block(*widths[-2:])
-        for level, (width, below) in enumerate(pairwise(widths), 1):
-            self.add_module(f"upconv{level}", nn.ConvTranspose2d(below, width, 2, stride=2))
-            self.add_module(f"dec{level}", block(2 * width, width))
-        self.final_conv = nn.Conv2d(widths[0], 1, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        skips = {}
-        for level in self.levels:
-            skips[level] = self.get_submodule(f"enc{level}")(x)
-            x = self.pool(skips[level])
-        x = self.bottleneck(x)
-        for level in reversed(self.levels):
-            up = self.get_submodule(f"upconv{level}")(x)
-            x = self.get_submodule(f"dec{level}")(torch.cat([skips[level], up], dim=1))
-        return self.final_conv(x)
-
-
-def block(before: int, after: int) -> nn.Sequential:
-    layers = [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.Conv2d(after, after, 3, padding=1), nn.ReLU()]
-    return nn.Sequential(*layers)
-
-
 class Torch:
     """The side of PyTorch."""
 
     def __init__(self, arguments: Arguments, weights: dict[str, np.ndarray]) -> None:
         self.network = TorchUNet(arguments.widths)
-        self.network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()}, strict=True)
+        load_strictly(self.network, weights)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=arguments.learning_rate)
 
     def loss(self, batch: Batch) -> torch.Tensor:

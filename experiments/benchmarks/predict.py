@@ -18,21 +18,18 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 import tyro
-from parity import TorchUNet
+from cases import Case
+from ours import predictor_of
 from PIL import Image
 from pycocotools import mask as rle
+from torch_peer import TorchUNet, load_strictly
 
-from jaxseg import UNet, load, predict_files, write_weights
-from jaxseg.config import to_json
+from jaxseg import predict_files
 from jaxseg.pictures import overlay
-from jaxseg.predictor import Predictor
 from jaxseg.torch_weights import to_state_dict
-from jaxseg.weights import own_weights
 
 
 @dataclass(frozen=True)
@@ -52,25 +49,6 @@ class Arguments:
     size: int = 224
     batch_size: int = 8
     repeats: int = 5
-
-
-def model_of(arguments: Arguments, folder: Path) -> Predictor:
-    """An untrained network, saved and loaded as a user's is."""
-    model = UNet(arguments.widths, out_channels=1)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, arguments.size, arguments.size, 3)))
-    description = {
-        "model": to_json(model),
-        "height": arguments.size,
-        "width": arguments.size,
-        "channels": 3,
-        "scale": 1 / 255,
-        "resize": "stretch",
-        "mode": "binary",
-        "classes": ["background", "foreground"],
-        "threshold": 0.5,
-    }
-    write_weights(folder, own_weights(description, variables["params"], {}))
-    return load(folder)
 
 
 def plain_loop(network: TorchUNet, paths: list[Path], out: Path, arguments: Arguments) -> None:
@@ -113,10 +91,10 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     paths = sorted(arguments.folder.glob("*.jpg"))
     with tempfile.TemporaryDirectory() as scratch:
-        model = model_of(arguments, Path(scratch) / "model")
+        case = Case("narrow", arguments.widths, (arguments.size, arguments.size), arguments.batch_size)
+        model = predictor_of(case, Path(scratch) / "model")
         network = TorchUNet(arguments.widths)
-        state = to_state_dict(**model.variables)
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()}, strict=True)
+        load_strictly(network, to_state_dict(**model.variables))
         count = -(-len(paths) // arguments.batch_size)
         shape = (arguments.batch_size, arguments.size, arguments.size, 3)
         batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
