@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 import optax
 import tyro
+from jaxtyping import Float32
 
 from jaxseg.augment import Augment
 from jaxseg.cadence import Checkpointing
@@ -23,7 +25,7 @@ from jaxseg.guard import Guard
 from jaxseg.logs import Logs
 from jaxseg.losses import CrossEntropy, Dice, Focal, Loss, Lovasz, Sum, Tversky
 from jaxseg.models.unet import UNet
-from jaxseg.optim import SGD, Adam, AdamW, Lamb, Optimizer, transformation
+from jaxseg.optim import SGD, Adam, AdamW, Lamb, Optimizer, rates, transformation
 from jaxseg.schedules import Constant, Cosine, OneCycle, Polynomial, Schedule
 
 
@@ -92,6 +94,10 @@ class Config:
             steps=steps,
             epochs=self.epochs,
         )
+
+    def learning_rates(self, steps: int) -> Float32[np.ndarray, " updates"]:
+        """The learning rate of each update, where an epoch has so many steps."""
+        return rates(self.optimizer, self.schedule, accumulate=self.accumulate, steps=steps, epochs=self.epochs)
 
 
 LOSSES = (CrossEntropy, Dice, Tversky, Focal, Lovasz, Sum)

@@ -5,8 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Float32, PyTree
 
 from jaxseg.errors import InputError
 from jaxseg.schedules import Rate, Schedule
@@ -139,10 +140,25 @@ def transformation(
         raise InputError(f"accumulate is {accumulate}: take at least 1.")
     if clip_norm is not None and not clip_norm > 0:
         raise InputError(f"clip_norm is {clip_norm}: take more than 0, or None.")
-    rate = schedule.rate(optimizer.learning_rate, max(1, steps * epochs // accumulate), epochs)
+    rate = schedule.rate(optimizer.learning_rate, updates_of(accumulate, steps, epochs), epochs)
     parts = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
     update = optax.chain(*parts, optimizer.build(rate)) if parts else optimizer.build(rate)
     return optax.MultiSteps(update, accumulate).gradient_transformation() if accumulate > 1 else update
+
+
+def updates_of(accumulate: int, steps: int, epochs: int) -> int:
+    """Of a training; at least one."""
+    return max(1, steps * epochs // accumulate)
+
+
+def rates(
+    optimizer: Optimizer, schedule: Schedule, *, accumulate: int, steps: int, epochs: int
+) -> Float32[np.ndarray, " updates"]:
+    """The learning rate of each update, as `transformation` has it, to be logged."""
+    updates = updates_of(accumulate, steps, epochs)
+    rate = schedule.rate(optimizer.learning_rate, updates, epochs)
+    found = jax.jit(jax.vmap(rate))(jnp.arange(updates)) if callable(rate) else rate
+    return np.broadcast_to(np.asarray(found, np.float32), (updates,))
 
 
 def made_update(opt_state: Any) -> Bool[Array, ""]:

@@ -65,6 +65,7 @@ class Training:
         self.saved = self.place
         self.clock = Clock(0.0, 0.0, 0)
         self.skips = Skips(int(state.health.skipped))
+        self.rates = plan.config.learning_rates(plan.steps)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -128,6 +129,7 @@ class Training:
             return
         (step, loaded, result, wish), self.pending = self.pending, None
         result = jax.device_get(result)
+        update = (step - 1 - self.skips.total) // self.config.accumulate
         if result.verdict == Verdict.SOUND:
             self.sums.add(result)
             self.skips.in_a_row = 0
@@ -137,7 +139,10 @@ class Training:
             self.skips.note(step, loaded.image_ids, result)
         self.consent.hear(wish)
         if step % self.config.logs.every == 0:
-            self.log.numbers(step, {"batch_loss": self.sums.take_loss()})
+            # Of this step alone; those left out, as the optimiser counts, are no updates.
+            rate, norm = float(self.rates[min(update, len(self.rates) - 1)]), float(result.norm)
+            loss = self.sums.take_loss()
+            self.log.numbers(step, {"batch_loss": loss, "learning_rate": rate, "batch_gradient_norm": norm})
 
     def unsound(self, loaded: Loaded, result: StepResult) -> UnsoundStep:
         """The error to raise. Of several processes all stop by it; the first takes the whole batch apart."""

@@ -7,8 +7,8 @@ import optax
 import pytest
 from torch_unet import needs_torch, torch
 
-from jaxseg.optim import SGD, Adam, AdamW, Lamb, transformation
-from jaxseg.schedules import Constant, Cosine
+from jaxseg.optim import SGD, Adam, AdamW, Lamb, rates, transformation
+from jaxseg.schedules import Constant, Cosine, OneCycle, Polynomial, Schedule
 
 
 def run(optimizer, params, gradients):
@@ -129,3 +129,21 @@ def test_it_finds_the_lowest_point_of_a_bowl():
     for _ in range(300):
         params, state = step(params, state)
     np.testing.assert_allclose(params, target, atol=1e-2)
+
+
+@pytest.mark.parametrize("schedule", [Constant(), Constant(1.0), Cosine(1.0, 0.1), OneCycle(), Polynomial()])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_rates_that_are_logged_are_those_of_the_updates(schedule: Schedule, accumulate: int) -> None:
+    """Plain gradient descent on a gradient of ones moves by the rate."""
+    settings = {"accumulate": accumulate, "steps": 6, "epochs": 3}
+    optimizer = SGD(learning_rate=0.5, momentum=0.0)
+    update = transformation(optimizer, schedule, clip_norm=None, **settings)
+    params, state, moved = jnp.zeros(()), None, []
+    state = update.init(params)
+    step = jax.jit(update.update)
+    for _ in range(18):
+        change, state = step(jnp.ones(()), state, params)
+        moved.append(-float(change))
+    found = rates(optimizer, schedule, **settings)
+    assert found.shape == (18 // accumulate,)
+    assert moved[accumulate - 1 :: accumulate] == pytest.approx(found.tolist(), rel=1e-6)

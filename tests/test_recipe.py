@@ -17,7 +17,7 @@ from jaxseg.config import from_json, parse, to_json
 from jaxseg.data.census import class_pixels
 from jaxseg.loop import compile_steps
 from jaxseg.plan import make_plan
-from jaxseg.run import RunFolder
+from jaxseg.run import RunFolder, read_lines
 from jaxseg.sharding import data_parallel
 from jaxseg.step import train_step
 from jaxseg.train import TrainArguments, fit
@@ -85,6 +85,11 @@ def test_the_recipe_goes_on_as_if_it_had_never_stopped(
     measured = json.loads(whole.config.read_text())["config"]["loss"]["terms"][0]["pos_weight"]
     pixels = class_pixels(jaxseg.open_split(config.data, "train"))
     assert measured == pytest.approx(pixels[0] / pixels[1], rel=1e-4)
+    records = read_lines(whole.metrics)
+    rates = config.learning_rates(records[-1]["step"] // config.epochs)
+    logged = [record for record in records if "batch_loss" in record]
+    assert [record["learning_rate"] for record in logged] == [float(rates[(r["step"] - 1) // 2]) for r in logged]
+    assert min(record["batch_gradient_norm"] for record in logged) > 0
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
