@@ -16,6 +16,7 @@ from copies import write_copies
 from one_side import Found, Side, Task
 from turns import Row, compared
 
+from jaxseg.data.images import decided
 from jaxseg.data.layout import Files
 from jaxseg.data.sample import sample_root
 from jaxseg.run import RunFolder
@@ -72,7 +73,7 @@ def loader(case: Case, files: Files, images: int, *, count: int, turns: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         root = write_copies(files, images, Path(folder) / "coco")
         row, _ = from_files("loader", case, root, count, mode="", turns=turns)
-    return scaled(row, 1000 / case.batch, "ms an image")
+    return scaled(row, 1000 / case.batch, "ms an image")._replace(note=f"decoder: {decided('auto')}")
 
 
 def scaled(row: Row, factor: float, unit: str) -> Row:

@@ -89,7 +89,7 @@ def measured(arguments: Arguments) -> Iterator["Row"]:
     files = open_split(Data(root=arguments.data), "train").files
     how: Any = {"times": arguments.times, "seconds": arguments.seconds, "modes": arguments.modes or MODES}
     briefly: Any = {"times": arguments.times, "seconds": arguments.seconds / 2, "modes": PLAIN}
-    mode, turns = MODES[-1] if ON_GPU else "eager", arguments.turns
+    mode, turns = MODES[-1] if ON_GPU else "channels_last", arguments.turns
     for name in arguments.rows:
         if name == "training":
             yield from (rows_together.training(case, **how) for case in cases.training)
