@@ -41,6 +41,8 @@ def test_few_images_make_no_class_rare() -> None:
         "data.negatives": 0.025,
     }
     assert chosen(found({"a": {0}, "b": {1}}, images=1000))["data.classes"] == ("a", "b"), "all are rare: all are taken"
+    assert chosen(found({"a": set(range(40)), "b": {1, 2}}, images=40)) == {"data.classes": None}
+    assert chosen(found({"a": set(range(999)), "b": set(range(5))}, images=999)) == {"data.classes": None}
 
 
 def test_an_epoch_is_not_mostly_empty() -> None:
