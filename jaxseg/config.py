@@ -78,6 +78,7 @@ class Config:
         self.checkpointing.check()
         self.guard.check()
         check_decay(self.ema)
+        self.model.check()
         self.transformation(steps=1)
 
     def transformation(self, steps: int) -> optax.GradientTransformation:

@@ -15,6 +15,7 @@ from jaxseg.errors import InputError
 from jaxseg.faults import Faults
 from jaxseg.initial import Initial, read_initial
 from jaxseg.losses import measured_as, waits_for_data, with_measured
+from jaxseg.models.prior import shares_of
 from jaxseg.models.unet import check_size
 from jaxseg.run import RunFolder, write_json
 from jaxseg.schedules import Constant
@@ -71,16 +72,17 @@ def fitted(config: Config, train: Samples) -> Config:
             f"model.out_channels is {given}; data.mode {config.data.mode!r} with the classes {names} needs {needed}. "
             "Leave it out, and it is taken from the classes."
         )
-    loss = config.loss
-    if waits_for_data(loss):
-        loss = with_measured(loss, class_pixels(train))
-        print(f"Measured on the training masks: {loss}")
+    loss, prior = config.loss, config.model.prior
+    if waits_for_data(loss) or prior == "auto":
+        pixels = class_pixels(train)
+        loss, prior = with_measured(loss, pixels), shares_of(pixels) if prior == "auto" else prior
+        print(f"Measured on the training masks: {loss}" + (f", prior {prior}" if prior else ""))
     steps = steps_per_epoch(train, config.batch_size)
     epochs = enough_epochs(config, steps)
     if epochs != config.epochs:
         print(f"{epochs} epochs of {steps} steps, not {config.epochs}: least_steps is {config.least_steps:,}")
     return dataclasses.replace(
-        config, data=train.data, model=config.model.clone(out_channels=needed), loss=loss, epochs=epochs
+        config, data=train.data, model=config.model.clone(out_channels=needed, prior=prior), loss=loss, epochs=epochs
     )
 
 
@@ -96,12 +98,14 @@ def enough_epochs(config: Config, steps: int) -> int:
 
 
 def as_begun(config: Config, folder: RunFolder) -> Config:
-    """The config with the decoder and the class weights that the run in this folder began with, where left open."""
+    """The config with the decoder and what was measured that the run in this folder began with, where left open."""
     if not folder.config.exists():
         return config
     theirs = from_json(settings_of(folder)["config"])
     if config.data.decoder == "auto":
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, decoder=theirs.data.decoder))
+    if config.model.prior == "auto":
+        config = dataclasses.replace(config, model=config.model.clone(prior=theirs.model.prior or "auto"))
     # Another loss is still another run: only the numbers that were measured are taken over.
     return dataclasses.replace(config, loss=theirs.loss) if measured_as(config.loss, theirs.loss) else config
 

@@ -179,8 +179,8 @@ def variable_shapes(model: UNet, channels: int) -> dict[str, PyTree]:
 
 
 def expected_shapes(model: UNet, channels: int) -> dict[str, tuple[int, ...]]:
-    """The shape of each leaf, by path."""
-    trees = variable_shapes(model, channels).values()
+    """The shape of each leaf that travels with the network, by path."""
+    trees = variable_shapes(model.inference, channels).values()
     return {path: leaf.shape for tree in trees for path, leaf in flat(tree).items()}
 
 

@@ -1,6 +1,6 @@
 """One training step and one evaluation step, as pure functions of state and batch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,8 +17,7 @@ from jaxseg.losses import valid_pixels
 from jaxseg.metrics import confusion, predict_classes
 from jaxseg.models.unet import UNet
 from jaxseg.optim import made_update
-
-Loss = Callable[..., Float32[Array, ""]]
+from jaxseg.supervision import Loss, supervised
 
 SCALE = 1 / 255
 """What an image's 0..255 is multiplied by before the network sees it."""
@@ -138,7 +137,7 @@ def differentiate(
     capture: bool = False,
 ) -> tuple[tuple[Float32[Array, ""], tuple[Array, Any]], PyTree]:
     """((loss, (logits, what else the network gave)), gradient) of a prepared batch; `capture`: also all "layers"."""
-    mutable = ["batch_stats", "intermediates"] if capture else ["batch_stats"]
+    mutable = ["batch_stats", "supervised", *(["intermediates"] if capture else [])]
 
     def objective(params: PyTree) -> tuple[Array, tuple[Array, Any]]:
         variables = {"params": params, "batch_stats": state.batch_stats}
@@ -147,7 +146,8 @@ def differentiate(
         )
         if capture:
             new = {**new, "layers": in_order(new["intermediates"])}
-        return loss(logits, batch.mask, valid), (logits, new)
+        coarser = new.get("supervised", {}).get("logits", ())[::-1]
+        return supervised(loss, (logits, *coarser), batch.mask, valid), (logits, new)
 
     return jax.value_and_grad(objective, has_aux=True)(state.params)
 

@@ -20,6 +20,8 @@ SUFFIX = {
     "batches": "num_batches_tracked",
 }
 STATISTICS = ("mean", "var")
+HEADS = "head"
+"""Begins the names of the convolutions of deep supervision, which serve training alone and do not travel."""
 CONV_TO_TORCH = (3, 2, 0, 1)  # (height, width, in, out) to (out, in, height, width)
 UPCONV_TO_TORCH = (2, 3, 0, 1)  # (height, width, in, out) to (in, out, height, width)
 
@@ -44,10 +46,13 @@ def unnamed(state: Mapping[str, np.ndarray], names: Mapping[str, str]) -> dict[s
 
 
 def to_leaves(params: PyTree, batch_stats: PyTree, *, batches: int = 0) -> dict[str, np.ndarray]:
-    """The two trees by path, in the order the network runs, and a count of batches for each normalisation."""
+    """The two trees by path, in the order the network runs, and a count of batches for each normalisation.
+
+    Without the heads of deep supervision.
+    """
     found: dict[str, np.ndarray] = {}
     trees = {**flat(params), **flat(batch_stats)}
-    for path in sorted(trees, key=place):
+    for path in sorted((path for path in trees if not path.startswith(HEADS)), key=place):
         found[path] = np.asarray(trees[path])
         if path.endswith("/var"):
             found[path.removesuffix("var") + "batches"] = np.asarray(batches, np.int64)

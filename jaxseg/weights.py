@@ -47,8 +47,8 @@ class Weights(NamedTuple):
 
     @property
     def model(self) -> UNet:
-        """The network."""
-        return from_json(self.description["model"])
+        """The network, without what training alone needs."""
+        return from_json(self.description["model"]).inference
 
     @property
     def variables(self) -> dict[str, PyTree]:
@@ -94,11 +94,13 @@ def read_run(path: Path, checkpoint: Which | str) -> Weights:
             f"Give one of those, or a file that ends in {', '.join((*PTH, SAFETENSORS))}."
         )
     description = read_description(folder.model)
-    shapes = variable_shapes(from_json(description["model"]), description["channels"])
+    model: UNet = from_json(description["model"])
+    shapes = variable_shapes(model, description["channels"])
     saved = load_weights(folder.checkpoints, which(checkpoint), {"step": jax.ShapeDtypeStruct((), np.int32), **shapes})
     step = int(saved["step"])
     own = own_weights(description, saved["params"], saved.get("batch_stats", {}), step)
-    return own._replace(notes=(f"checkpoint of step {step}",))
+    left_out = ["left out: the heads of deep supervision, which serve training alone"] if model.deep_supervision else []
+    return own._replace(notes=(f"checkpoint of step {step}", *left_out))
 
 
 def own_weights(description: dict[str, Any], params: PyTree, batch_stats: PyTree, step: int = 0) -> Weights:

@@ -21,7 +21,15 @@ def uniform_of_fan_in(fan_in: int) -> jax.nn.initializers.Initializer:
     return draw
 
 
-def conv(features: int, size: int, x: Array, dtype: Precision, name: str, use_bias: bool = True) -> Array:
+def conv(
+    features: int,
+    size: int,
+    x: Array,
+    dtype: Precision,
+    name: str,
+    use_bias: bool = True,
+    bias_init: jax.nn.initializers.Initializer | None = None,
+) -> Array:
     init = uniform_of_fan_in(size * size * x.shape[-1])
     layer = nn.Conv(
         features,
@@ -29,7 +37,7 @@ def conv(features: int, size: int, x: Array, dtype: Precision, name: str, use_bi
         use_bias=use_bias,
         dtype=jnp.dtype(dtype),
         kernel_init=init,
-        bias_init=init,
+        bias_init=bias_init or init,
         name=name,
     )
     return layer(x)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxseg.errors import InputError
 from jaxseg.models.block import Activation, Block, Norm
 from jaxseg.models.convolution import Precision, conv
+from jaxseg.models.prior import prior_bias
 from jaxseg.models.resample import UpConv, pad_to, upsample_bilinear
 
 Upsampling = Literal["transposed", "bilinear", "bilinear_corners"]
@@ -35,6 +36,10 @@ class UNet(nn.Module):
         up_first: concatenate (up, skip) instead of (skip, up).
         pad: take any size, padding where a pooling cut an odd side; else sizes must be multiples of `stride`.
         dtype: what is computed in; parameters stay float32, and the last convolution 1x1 gives float32 logits.
+        prior: the share of each class, the background first, that the untrained network shall predict: the bias of the
+            last convolution starts there. `auto`: measured on the training masks. None: at random, as PyTorch does.
+        deep_supervision: in training, logits of coarser levels too (all but the lowest), each with half the weight in
+            the loss of the one above. Their convolutions are in no exported model.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
@@ -48,6 +53,23 @@ class UNet(nn.Module):
     up_first: bool = False
     pad: bool = False
     dtype: Precision = "float32"
+    prior: Literal["auto"] | tuple[float, ...] | None = None
+    deep_supervision: bool = False
+
+    @property
+    def inference(self) -> "UNet":
+        """The network without what training alone needs."""
+        return self.clone(deep_supervision=False)
+
+    def check(self) -> None:
+        """Raise an InputError for settings that do not fit together."""
+        if self.norm == "group":
+            check_groups(self.widths, self.groups)
+        if self.deep_supervision and len(self.widths) < 4:
+            raise InputError(
+                f"deep supervision is of the levels between the top and the lowest, of which {len(self.widths)} widths "
+                "leave none: give at least 4, or leave out --model.deep-supervision."
+            )
 
     @property
     def stride(self) -> int:
@@ -67,17 +89,21 @@ class UNet(nn.Module):
         Args:
             image: values in 0..1.
             valid: the pixels that count in batch normalisation; None: all.
-            train: normalise by the batch, and update the running statistics.
+            train: normalise by the batch, and update the running statistics. With `deep_supervision`, logits of the
+                coarser levels go to the collection `supervised`, the coarsest first.
 
         Raises:
-            InputError: if the size is no multiple of `stride`, `out_channels` is not known, or `groups` do not divide
-                the widths.
+            InputError: if the size is no multiple of `stride`, `out_channels` or `prior` is not known, or settings do
+                not fit together.
         """
         if self.out_channels is None:
             raise InputError("UNet(out_channels=None) waits for a class table: give a number to use it alone.")
         check_size(image.shape[1], image.shape[2], self.stride)
-        if self.norm == "group":
-            check_groups(self.widths, self.groups)
+        if self.prior == "auto":
+            raise InputError('UNet(prior="auto") waits for masks: give a share for each class to use it alone.')
+        self.check()
+        bias_init = None if self.prior is None else prior_bias(self.prior, self.out_channels)
+        logits = partial(conv, self.out_channels, 1, dtype="float32", bias_init=bias_init)  # half would round them
         block = partial(
             Block,
             norm=self.norm,
@@ -107,7 +133,11 @@ class UNet(nn.Module):
             x = pad_to(x, *skip.shape[1:3])
             x = jnp.concatenate([x, skip] if self.up_first else [skip, x], axis=-1)
             x = block((width, after), name=f"dec{level}")(x, v, train)
-        return conv(self.out_channels, 1, x, "float32", name="final_conv")  # half precision would round the logits
+            if self.deep_supervision and 1 < level < depth and (train or self.is_initializing()):
+                coarse = logits(x=x, name=f"head{level}")
+                if train:
+                    self.sow("supervised", "logits", coarse)
+        return logits(x=x, name="final_conv")
 
 
 def check_size(height: int, width: int, stride: int) -> None:
