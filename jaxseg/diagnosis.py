@@ -61,7 +61,9 @@ def take_apart(
     """The parts of an `Anatomy`, to be jitted; each name by itself, since JAX would sort the names of a dictionary."""
     batch = prepared(batch, state.step, augment, seed)
     valid = valid_pixels(batch)
-    (value, (logits, given)), gradients = differentiate(state, batch, valid, model=model, loss=loss, capture=True)
+    (value, (logits, given)), gradients = differentiate(
+        state, batch, valid, model=model, loss=loss, seed=seed, capture=True
+    )
     outputs = [item for layer in given["layers"] for item in layer.items()]
     order = {name: place for place, (name, _) in enumerate(outputs)}
     last_first = sorted(named(gradients), key=lambda item: -order.get(item[0].rpartition("/")[0], -1))

@@ -17,7 +17,7 @@ from jaxseg.step import TrainState
 from jaxseg.torch_weights import flat
 from jaxseg.weights import read_weights
 
-SETTINGS = ("widths", "norm", "groups", "epsilon", "activation", "bias", "up", "up_first")
+SETTINGS = ("widths", "norm", "groups", "epsilon", "activation", "bias", "up", "up_first", "residual")
 ENDS = {"enc1/0": "input channels", "final_conv": "output channels"}
 """The layers that may differ: they depend on the images and classes."""
 

@@ -93,8 +93,8 @@ def build(model: UNet, nodes: Nodes) -> None:
 
 
 def block(model: UNet, nodes: Nodes, x: str, name: str) -> str:
-    place = 0
-    for _ in range(2):
+    place, entry = 0, x
+    for last in (False, True):
         weights = nodes.weights(f"{name}.{place}", "weight", "bias")
         x = nodes.add("Conv", x, *weights, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         if model.norm == "batch":
@@ -104,6 +104,9 @@ def block(model: UNet, nodes: Nodes, x: str, name: str) -> str:
         elif model.norm == "group":
             place += 1
             x = group_norm(model, nodes, x, *nodes.weights(f"{name}.{place}", "weight", "bias"))
+        if last and model.residual:
+            weights = nodes.weights(f"{name}.shortcut", "weight", "bias")
+            x = nodes.add("Add", x, nodes.add("Conv", entry, *weights, kernel_shape=[1, 1]) if weights else entry)
         x = activated(model, nodes, x)
         place += 2
     return x

@@ -118,7 +118,7 @@ def standard_places(layers: Iterable[str], convolutions: Iterable[str]) -> dict[
         block, _, number = layer.partition("/")
         if number.isdigit():
             blocks.setdefault(block, []).append(int(number))
-        elif not number:
+        elif number in ("", "shortcut"):
             places[layer] = layer
     for block, numbers in blocks.items():
         first = [number for number in sorted(numbers) if f"{block}/{number}" in convolutions]
@@ -162,6 +162,7 @@ def build(found: Mapping[str, tuple[int, ...]], depth: int, scheme: Scheme, choi
         up="transposed" if any(path.startswith("upconv") for path in found) else interpolated,
         up_first=scheme.up_first if choices.up_first is None else choices.up_first,
         pad=scheme.pad,
+        residual=any("/shortcut/" in path for path in found),
     )
     return model, kernels[0][2] if kernels[0] else 3
 

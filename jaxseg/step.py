@@ -19,6 +19,9 @@ from jaxseg.models.unet import UNet
 from jaxseg.optim import made_update
 from jaxseg.supervision import Loss, supervised
 
+DROPOUT = 0x64726F70
+"""Folded into a step's key, which images are changed by: no place in a batch is as high."""
+
 SCALE = 1 / 255
 """What an image's 0..255 is multiplied by before the network sees it."""
 
@@ -90,7 +93,7 @@ def train_step(
     seed: int = 0,
     ema: float | None = None,
 ) -> tuple[TrainState, StepResult]:
-    """One update from one batch; the result describes the weights before it. `seed` is of the augmentation.
+    """One update from one batch; the result describes the weights before it. `seed` is of augmentation and dropout.
 
     `ema`: the decay of the state's average, which moves with each update: not where gradients are only summed.
 
@@ -100,7 +103,7 @@ def train_step(
     """
     batch = prepared(batch, state.step, augment, seed)
     valid = valid_pixels(batch)
-    (value, (logits, given)), gradients = differentiate(state, batch, valid, model=model, loss=loss)
+    (value, (logits, given)), gradients = differentiate(state, batch, valid, model=model, loss=loss, seed=seed)
     batch_stats, norm = given.get("batch_stats", {}), optax.global_norm(gradients)
     verdict, health = examine(guard, state.health, state.step, loss=value, norm=norm, statistics=batch_stats)
     counted = valid.any()
@@ -123,8 +126,13 @@ def prepared(batch: Batch, step: Int32[Array, ""], augment: Augment, seed: int) 
     """The batch as the network is trained on it: images in 0..1, changed at random by (seed, step, place)."""
     image, mask = scale(batch.image), batch.mask
     if augment.changes:
-        image, mask = augment(jax.random.fold_in(jax.random.key(seed), step), image, mask)
+        image, mask = augment(step_key(seed, step), image, mask)
     return batch._replace(image=image, mask=mask)
+
+
+def step_key(seed: int, step: Int32[Array, ""]) -> Array:
+    """Of all that is random in a step."""
+    return jax.random.fold_in(jax.random.key(seed), step)
 
 
 def differentiate(
@@ -134,20 +142,32 @@ def differentiate(
     *,
     model: UNet,
     loss: Loss,
+    seed: int = 0,
     capture: bool = False,
 ) -> tuple[tuple[Float32[Array, ""], tuple[Array, Any]], PyTree]:
-    """((loss, (logits, what else the network gave)), gradient) of a prepared batch; `capture`: also all "layers"."""
+    """((loss, (logits, what else the network gave)), gradient) of a prepared batch; `capture`: also all "layers".
+
+    `seed`: of dropout, with the step's number.
+    """
+    dropout = jax.random.fold_in(step_key(seed, state.step), DROPOUT)
     mutable = ["batch_stats", "supervised", *(["intermediates"] if capture else [])]
 
     def objective(params: PyTree) -> tuple[Array, tuple[Array, Any]]:
+        given: Any
         variables = {"params": params, "batch_stats": state.batch_stats}
-        logits, new = model.apply(
-            variables, batch.image, valid, train=True, mutable=mutable, capture_intermediates=capture
+        logits, given = model.apply(
+            variables,
+            batch.image,
+            valid,
+            train=True,
+            mutable=mutable,
+            capture_intermediates=capture,
+            rngs={"dropout": dropout},
         )
         if capture:
-            new = {**new, "layers": in_order(new["intermediates"])}
-        coarser = new.get("supervised", {}).get("logits", ())[::-1]
-        return supervised(loss, (logits, *coarser), batch.mask, valid), (logits, new)
+            given = {**given, "layers": in_order(given["intermediates"])}
+        coarser = given.get("supervised", {}).get("logits", ())[::-1]
+        return supervised(loss, (logits, *coarser), batch.mask, valid), (logits, given)
 
     return jax.value_and_grad(objective, has_aux=True)(state.params)
 

@@ -82,6 +82,23 @@ def block(before: int, middle: int, after: int) -> nn.Sequential:
     )"""
 
 
+RESIDUAL = """\
+class Residual(nn.Sequential):
+    def __init__(self, before: int, after: int, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.shortcut = nn.Identity() if before == after else nn.Conv2d(before, after, kernel_size=1{bias})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        *layers, activation, shortcut = self
+        y = x
+        for layer in layers:
+            y = layer(y)
+        return activation(y + shortcut(x))
+
+
+"""
+
+
 def torch_source(model: UNet, description: dict[str, Any], weights: str) -> str:
     """The text of a module with exactly this architecture, its preprocessing and classes; `weights` names its file."""
     binary = model.out_channels == 1
@@ -149,7 +166,11 @@ def block(model: UNet) -> str:
         elif model.norm == "group":
             lines.append(f"nn.GroupNorm({model.groups}, {after}, eps={model.epsilon}),")
         lines.append(f"nn.{ACTIVATION_NAMES[model.activation]}(),")
-    return BLOCK.format(layers="\n".join(f"        {line}" for line in lines))
+    shown = "\n".join(f"        {line}" for line in lines)
+    if not model.residual:
+        return BLOCK.format(layers=shown)
+    made = BLOCK.replace("nn.Sequential", "Residual").format(layers=f"        before,\n        after,\n{shown}")
+    return RESIDUAL.format(bias="" if model.bias else ", bias=False") + made
 
 
 def join(model: UNet) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
+AFTER = 99
+"""Where a block's `shortcut` stands, behind its numbered layers."""
+
 # jaxseg's leaf, by where it stands in the tree -> PyTorch's suffix
 SUFFIX = {
     "kernel": "weight",
@@ -126,4 +129,5 @@ def place(path: str) -> tuple:
     stage = {"enc": 0, "bottleneck": 1, "upconv": 2, "dec": 2, "final_conv": 3}[name]
     depth = int(level or 0) if stage == 0 else -int(level or 0)
     order_in_stage = ("upconv", "dec").index(name) if stage == 2 else 0
-    return (stage, depth, order_in_stage, [int(number) for number in numbers], list(SUFFIX).index(leaf))
+    in_block = [int(number) if number.isdecimal() else AFTER for number in numbers]
+    return (stage, depth, order_in_stage, in_block, list(SUFFIX).index(leaf))

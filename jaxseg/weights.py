@@ -192,6 +192,8 @@ def in_scheme(weights: Weights, scheme: Scheme | None) -> Weights:
             f"--scheme {scheme.name}: its class concatenates {'(up, skip)' if scheme.up_first else '(skip, up)'}, "
             "this network the other way round, so it would give other results under these names."
         )
+    if model.residual:
+        raise InputError(f"--scheme {scheme.name}: its class has no residual blocks, this network has.")
     if model.activation != scheme.activation:
         raise InputError(
             f"--scheme {scheme.name}: its class has the activation {scheme.activation}, this network "

@@ -21,7 +21,7 @@ ORDER = (
     ("augment",),
     ("scores.sweep", "scores.calibration", "scores.scoreboard"),
     ("scores.titles", "scores.image_score"),
-    ("models.convolution", "models.prior", "supervision"),
+    ("models.convolution", "models.dropout", "models.prior", "supervision"),
     ("models.block", "models.resample"),
     ("models.unet",),
     ("models.table", "onnx_graph"),

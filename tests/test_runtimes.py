@@ -33,6 +33,8 @@ CASES: dict[str, dict[str, Any]] = {
     "four levels": {"widths": (3, 4, 5, 6), "norm": "batch"},
     "half": {"dtype": "bfloat16"},
     "group norm, GELU": {"norm": "group", "groups": 2, "epsilon": 1e-3, "activation": "gelu", "pad": True},
+    "residual": {"residual": True, "norm": "batch", "widths": (3, 4, 4)},
+    "residual, no biases": {"residual": True, "norm": "group", "groups": 2, "bias": False, "up": "bilinear"},
 }
 
 

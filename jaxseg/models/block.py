@@ -26,7 +26,11 @@ ACTIVATION_NAMES = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "ge
 
 
 class Block(nn.Module):
-    """Twice: convolution 3x3, normalisation if any, activation; named by their places in an `nn.Sequential`."""
+    """Twice: convolution 3x3, normalisation if any, activation; named by their places in an `nn.Sequential`.
+
+    With `residual` the input is added before the last activation (He et al. 2016, arXiv:1512.03385), by a convolution
+    1x1 named `shortcut` where it has another number of channels.
+    """
 
     features: tuple[int, int]
     norm: Norm
@@ -35,13 +39,14 @@ class Block(nn.Module):
     activation: Activation
     bias: bool
     dtype: Precision
+    residual: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width _"], valid: Bool[Array, "batch height width 1"] | None, train: bool
     ) -> Float[Array, "batch height width _"]:
-        place = 0
-        for features in self.features:
+        place, entry = 0, x
+        for last, features in zip((False, True), self.features, strict=True):
             x = conv(features, 3, x, self.dtype, name=str(place), use_bias=self.bias)
             if self.norm == "batch":
                 place += 1
@@ -59,6 +64,9 @@ class Block(nn.Module):
                     name=str(place),
                 )
                 x = norm(x)
+            if last and self.residual:
+                same = entry.shape[-1] == features
+                x += entry if same else conv(features, 1, entry, self.dtype, name="shortcut", use_bias=self.bias)
             x = ACTIVATIONS[self.activation](x)
             place += 2
         return x

@@ -31,7 +31,7 @@ def prior_bias(shares: tuple[float, ...], out_channels: int) -> jax.nn.initializ
             "classes, the background first, or auto."
         )
     logits = [math.log(share) for share in shares]
-    bias = np.float32([logits[1] - logits[0]] if out_channels == 1 else logits)
+    bias = np.array([logits[1] - logits[0]] if out_channels == 1 else logits, np.float32)
 
     def start(key: Array, shape: Any, dtype: Any = None, out_sharding: Any = None) -> Array:
         return jnp.broadcast_to(bias, shape).astype(dtype or jnp.float32)

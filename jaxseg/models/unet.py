@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxseg.errors import InputError
 from jaxseg.models.block import Activation, Block, Norm
 from jaxseg.models.convolution import Precision, conv
+from jaxseg.models.dropout import drop_channels
 from jaxseg.models.prior import prior_bias
 from jaxseg.models.resample import UpConv, pad_to, upsample_bilinear
 
@@ -40,6 +41,10 @@ class UNet(nn.Module):
             last convolution starts there. `auto`: measured on the training masks. None: at random, as PyTorch does.
         deep_supervision: in training, logits of coarser levels too (all but the lowest), each with half the weight in
             the loss of the one above. Their convolutions are in no exported model.
+        dropout: in training, the share of channels set to 0 after the bottleneck and each block above it but the top
+            one, whose few channels the logits are read from; the random stream is flax's `dropout`.
+        residual: add to each block's input, by a convolution 1x1 where channels differ, before its last activation.
+        remat: compute each block again on the way back instead of keeping what is inside it: less memory, more time.
     """
 
     widths: tuple[int, ...] = (64, 128, 256, 512, 1024)
@@ -55,16 +60,21 @@ class UNet(nn.Module):
     dtype: Precision = "float32"
     prior: Literal["auto"] | tuple[float, ...] | None = None
     deep_supervision: bool = False
+    dropout: float = 0.0
+    residual: bool = False
+    remat: bool = False
 
     @property
     def inference(self) -> "UNet":
         """The network without what training alone needs."""
-        return self.clone(deep_supervision=False)
+        return self.clone(deep_supervision=False, dropout=0.0, remat=False)
 
     def check(self) -> None:
         """Raise an InputError for settings that do not fit together."""
         if self.norm == "group":
             check_groups(self.widths, self.groups)
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"model.dropout is {self.dropout}: give a share from 0 to below 1, such as 0.2.")
         if self.deep_supervision and len(self.widths) < 4:
             raise InputError(
                 f"deep supervision is of the levels between the top and the lowest, of which {len(self.widths)} widths "
@@ -105,14 +115,16 @@ class UNet(nn.Module):
         bias_init = None if self.prior is None else prior_bias(self.prior, self.out_channels)
         logits = partial(conv, self.out_channels, 1, dtype="float32", bias_init=bias_init)  # half would round them
         block = partial(
-            Block,
+            nn.remat(Block, static_argnums=(3,)) if self.remat else Block,
             norm=self.norm,
             groups=self.groups,
             epsilon=self.epsilon,
             activation=self.activation,
             bias=self.bias,
             dtype=self.dtype,
+            residual=self.residual,
         )
+        dropped = self.dropout > 0 and train
         x, v = image.astype(self.dtype), None if valid is None else valid[..., None]
         depth = len(self.widths) - 1
         skips = []
@@ -122,6 +134,7 @@ class UNet(nn.Module):
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
             v = None if v is None else nn.max_pool(v, (2, 2), strides=(2, 2))
         x = block((self.widths[depth], self.widths[depth]), name="bottleneck")(x, v, train)
+        x = drop_channels(self.make_rng("dropout"), x, self.dropout) if dropped else x
         for level in range(depth, 0, -1):
             skip, v = skips.pop()
             width = after = self.widths[level - 1]
@@ -133,6 +146,7 @@ class UNet(nn.Module):
             x = pad_to(x, *skip.shape[1:3])
             x = jnp.concatenate([x, skip] if self.up_first else [skip, x], axis=-1)
             x = block((width, after), name=f"dec{level}")(x, v, train)
+            x = drop_channels(self.make_rng("dropout"), x, self.dropout) if dropped and level > 1 else x
             if self.deep_supervision and 1 < level < depth and (train or self.is_initializing()):
                 coarse = logits(x=x, name=f"head{level}")
                 if train:
