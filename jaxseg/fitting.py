@@ -90,6 +90,27 @@ def fewer_images(config: Config, layout: Layout) -> Kind:
     return Kind(config.batch_size // devices - 1, of_batches(config, devices))
 
 
+def accumulated(config: Config, layout: Layout) -> Kind | None:
+    """Smaller batches too, of which several make one update of as many images as before."""
+    devices = layout.mesh.size
+    whole = config.batch_size // devices
+    sizes = [n for n in range(1, whole) if whole % n == 0]
+
+    def changed(n: int) -> tuple[str, Config]:
+        size, parts = sizes[n - 1] * devices, whole // sizes[n - 1] * config.accumulate
+        flags = f"--accumulate {parts} --batch-size {size}"
+        return flags, dataclasses.replace(config, batch_size=size, accumulate=parts)
+
+    return Kind(len(sizes), changed, lambda n: [0, *sizes, whole][n]) if sizes else None
+
+
+def rematerialised(config: Config, layout: Layout) -> Kind | None:
+    """Computing blocks again on the way back."""
+    if config.model.remat:
+        return None
+    return Kind(1, lambda _: ("--model.remat", dataclasses.replace(config, model=config.model.clone(remat=True))))
+
+
 def half_precision(config: Config, layout: Layout) -> Kind | None:
     """Computing in bfloat16."""
     if config.model.dtype != "float32":
@@ -127,5 +148,12 @@ def narrower(config: Config, layout: Layout) -> Kind:
     return Kind(most, changed, lambda n: 2.0**n, smaller_state=True)
 
 
-KINDS: tuple[Callable[[Config, Layout], Kind | None], ...] = (fewer_images, half_precision, smaller_images, narrower)
+KINDS: tuple[Callable[[Config, Layout], Kind | None], ...] = (
+    fewer_images,
+    accumulated,
+    rematerialised,
+    half_precision,
+    smaller_images,
+    narrower,
+)
 """In the order in which they are told."""
