@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from torch_unet import needs_torch, torch
+from torch_unet import flat, needs_torch, torch
 
+from jaxseg.models.unet import UNet
 from jaxseg.optim import SGD, Adam, AdamW, Lamb, rates, transformation
 from jaxseg.schedules import Constant, Cosine, OneCycle, Polynomial, Schedule
 
@@ -71,6 +72,33 @@ def test_lamb_moves_each_tensor_by_its_own_length():
     for name, value in params.items():
         length = jnp.linalg.norm(after[name] - value) / jnp.linalg.norm(value)
         assert float(length) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_lamb_is_its_formula():
+    """Algorithm 2 of the paper, in float64, with numbers that are not the defaults."""
+    rng, settings = np.random.default_rng(4), Lamb(0.02, weight_decay=0.3, b1=0.7, b2=0.95, eps=1e-2)
+    weight = rng.normal(size=(5, 4))
+    gradients = rng.normal(size=(6, 5, 4))
+    *_, found = run(settings.build(), jnp.float32(weight), jnp.float32(gradients))
+    mean, square = np.zeros((5, 4)), np.zeros((5, 4))
+    for number, gradient in enumerate(gradients, 1):
+        mean = 0.7 * mean + 0.3 * gradient
+        square = 0.95 * square + 0.05 * gradient**2
+        update = (mean / (1 - 0.7**number)) / (np.sqrt(square / (1 - 0.95**number)) + 1e-2) + 0.3 * weight
+        weight = weight - 0.02 * update * np.linalg.norm(weight) / np.linalg.norm(update)
+    np.testing.assert_allclose(found, weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [AdamW(0.1, 0.5), SGD(0.1, weight_decay=0.5), Lamb(0.1, 0.5)], ids=str)
+def test_kernels_decay_and_biases_and_normalisations_do_not(settings):
+    """Of a network: where no gradient moves them."""
+    model = UNet((4, 8), out_channels=1, norm="batch")
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2, 2, 3)))["params"]
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
+    (after,) = run(settings.build(), params, [jax.tree.map(jnp.zeros_like, params)])
+    moved = {path for path, leaf in flat(after).items() if not (np.asarray(leaf) == 1).all()}
+    assert moved == {path for path in flat(params) if path.endswith("/kernel")}
+    assert all((np.asarray(flat(after)[path]) < 1).all() for path in moved)
 
 
 @needs_torch

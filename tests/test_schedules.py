@@ -53,6 +53,14 @@ def test_one_cycle_is_torchs():
     np.testing.assert_allclose(found[:60], expected[:60], atol=0.3 * 0.03)
 
 
+def test_one_cycle_is_two_halves_of_a_cosine():
+    start, end, update = 0.03, 0.03 / 50, np.arange(UPDATES)
+    up = start + (0.3 - start) * (1 - np.cos(np.pi * update / 120)) / 2
+    down = end + (0.3 - end) * (1 + np.cos(np.pi * (update - 120) / 80)) / 2
+    found = rates(OneCycle(rise=0.6, start=10.0, final=50.0))
+    np.testing.assert_allclose(found, np.where(update < 120, up, down), rtol=1e-4)
+
+
 @pytest.mark.parametrize("schedule", [Constant, Cosine, Polynomial])
 def test_a_warm_up_rises_in_a_line_and_then_the_schedule_begins(schedule):
     found, plain = rates(schedule(warmup_epochs=1.0)), rates(schedule(), UPDATES - 40, EPOCHS)
