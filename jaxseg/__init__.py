@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxseg import compare, convert, doctor, evaluate, export, predict, replay, train, visualize
+    from jaxseg import compare, convert, doctor, evaluate, export, find_lr, predict, replay, train, visualize
     from jaxseg.arrays import VOID, Batch
     from jaxseg.augment import Augment
     from jaxseg.cadence import Checkpointing
@@ -51,6 +51,7 @@ _HOME = {
     "evaluate": None,
     "Evaluation": "jaxseg.scores.evaluation",
     "export": None,
+    "find_lr": None,
     "Focal": "jaxseg.losses",
     "Foreign": "jaxseg.foreign",
     "Guard": "jaxseg.guard",

@@ -5,6 +5,7 @@ from importlib import import_module
 
 COMMANDS = {
     "train": "train a network",
+    "find_lr": "a learning rate, by a short training with a rising one",
     "evaluate": "how good a trained model is, as a table and a report",
     "compare": "several runs side by side",
     "convert": "weights to PyTorch and back, with proof",

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from jaxtyping import UInt8
 from tqdm import tqdm
 
@@ -52,9 +53,12 @@ class Shown(NamedTuple):
     prediction: UInt8[np.ndarray, "height width"]
 
 
-def compile_steps(config: Config, layout: Layout, steps: int = 1) -> Compiled:
-    """Bind the settings, for epochs of so many steps; compilation itself happens at the first call of each."""
-    optimizer, shape = config.transformation(steps), (config.data.height, config.data.width, config.data.channels)
+def compile_steps(
+    config: Config, layout: Layout, steps: int = 1, optimizer: optax.GradientTransformation | None = None
+) -> Compiled:
+    """Bind the settings, for epochs of so many steps, or with another `optimizer`; the first call of each compiles."""
+    optimizer = optimizer or config.transformation(steps)
+    shape = (config.data.height, config.data.width, config.data.channels)
     bound: dict[str, Any] = {"model": config.model, "loss": config.loss}
     laid: dict[str, Any] = {"in_shardings": (layout.state, layout.batch)}
     return Compiled(

@@ -141,6 +141,13 @@ def transformation(
     if clip_norm is not None and not clip_norm > 0:
         raise InputError(f"clip_norm is {clip_norm}: take more than 0, or None.")
     rate = schedule.rate(optimizer.learning_rate, updates_of(accumulate, steps, epochs), epochs)
+    return at_rate(optimizer, rate, clip_norm=clip_norm, accumulate=accumulate)
+
+
+def at_rate(
+    optimizer: Optimizer, rate: Rate, *, clip_norm: float | None, accumulate: int
+) -> optax.GradientTransformation:
+    """The whole update at any learning rate."""
     parts = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
     update = optax.chain(*parts, optimizer.build(rate)) if parts else optimizer.build(rate)
     return optax.MultiSteps(update, accumulate).gradient_transformation() if accumulate > 1 else update

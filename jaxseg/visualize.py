@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxseg.compile_cache import keep_compiled
 from jaxseg.config import Arguments, Config, parse
 from jaxseg.data.layout import Split
 from jaxseg.data.samples import open_split
 from jaxseg.data.windows import Chance
 from jaxseg.errors import InputError, told_plainly
+from jaxseg.gallery import draw_augmentations
 from jaxseg.pictures import overlay
 from jaxseg.progress import progress_bar
 from jaxseg.run import write_whole
@@ -27,17 +29,23 @@ class VisualizeArguments(Arguments):
         out: the folder to write to.
         count: how many images; they are spread over the split.
         split: train, val or test.
+        augmentations: draw every augmentation at three strengths instead, on one of the images: augmentations.png.
     """
 
     out: Path = Path("pictures")
     count: int = 25
     split: Split = "train"
+    augmentations: bool = False
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     with told_plainly():
         arguments = parse(VisualizeArguments, "python -m jaxseg.visualize", argv)
+        if arguments.augmentations:
+            keep_compiled()
+            draw_augmentations(arguments.settings, arguments.out, arguments.split)
+            return
         draw_samples(arguments.settings, arguments.out, arguments.count, arguments.split)
 
 
