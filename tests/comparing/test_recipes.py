@@ -46,6 +46,10 @@ def test_settings_of_no_account_and_places_of_the_same_data_make_no_recipe(tmp_p
     assert differing(separate)["data.root"][-1] == "/there"
 
 
+def test_other_epochs_are_another_recipe(tmp_path: Path) -> None:
+    assert differing(recipes(tmp_path, a=BASE, b=replace(BASE, epochs=5))) == {"epochs": ["3", "5"]}
+
+
 def test_an_unfinished_run_stands_alone(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / f"r{seed}", replace(BASE, seed=seed), finished=seed > 0) for seed in range(3)]
     found = by_recipe([read_entry(run, run.path.name) for run in runs])
