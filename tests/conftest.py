@@ -18,6 +18,7 @@ import jax.monitoring
 import pytest
 
 from jaxseg.data.sample import write_sample
+from jaxseg.run import RunFolder
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -43,6 +44,14 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sample") / "coco"
     write_sample(root, train=16, val=6)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run for all tests that only look at one; those that change it copy it first."""
+    from trained import tiny_run
+
+    return tiny_run(sample, tmp_path_factory.mktemp("runs") / "tiny")
 
 
 @pytest.fixture(scope="session")

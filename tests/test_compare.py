@@ -1,23 +1,25 @@
 """The command that compares runs: what it prints and leaves, what it bears, what it refuses."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from test_evaluate_command import page_of
-from trained import tiny_run
 from written_runs import write_run
 
 import jaxseg
 from jaxseg import evaluate
 from jaxseg.compare import compare_runs, main
 from jaxseg.errors import InputError
+from jaxseg.run import RunFolder
 
 
-def test_a_trained_and_evaluated_run_is_read(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    run = tiny_run(sample, tmp_path / "tiny")
+def test_a_trained_and_evaluated_run_is_read(tiny: RunFolder, tmp_path: Path) -> None:
+    shutil.copytree(tiny.path, tmp_path / "tiny")
+    run = RunFolder(tmp_path / "tiny")
     evaluate.main([str(run.path)])
     comparison = compare_runs([run.path])
     (entry,) = comparison.runs

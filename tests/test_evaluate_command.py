@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from painted import paint
 from test_page import Reader
-from trained import tiny_run
 
 import jaxseg
 from jaxseg.data.samples import open_split
@@ -23,8 +22,8 @@ from jaxseg.scores.sweep import STEPS
 
 
 @pytest.fixture(scope="module")
-def trained(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return tiny_run(sample, tmp_path_factory.mktemp("runs") / "tiny")
+def trained(tiny: RunFolder) -> RunFolder:
+    return tiny
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trained import NAMES, needs, tiny_run, unchecked_sizes  # noqa: F401  a fixture
+from trained import NAMES, needs, unchecked_sizes  # noqa: F401  a fixture
 
 import jaxseg
 from jaxseg import export
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("unchecked_sizes")
 
 
 @pytest.fixture(scope="module")
-def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return tiny_run(sample, tmp_path_factory.mktemp("runs") / "tiny")
+def run(tiny: RunFolder) -> RunFolder:
+    return tiny
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -9,7 +9,7 @@ import jax
 import jax.monitoring
 import numpy as np
 import pytest
-from trained import NAMES, needs, random_images, random_model, tiny_run, unchecked_sizes  # noqa: F401  a fixture
+from trained import NAMES, needs, random_images, random_model, unchecked_sizes  # noqa: F401  a fixture
 
 import jaxseg
 from jaxseg.agreement import reference
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("unchecked_sizes")
 
 
 @pytest.fixture(scope="module")
-def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return tiny_run(sample, tmp_path_factory.mktemp("runs") / "tiny")
+def run(tiny: RunFolder) -> RunFolder:
+    return tiny
 
 
 def converted(run: RunFolder, folder: Path, name: str) -> Path:

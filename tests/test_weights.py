@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from trained import random_images, random_model, tiny_run
+from trained import random_images, random_model
 
 import jaxseg
 from jaxseg.checkpoint import Checkpoints, Progress
@@ -24,8 +24,8 @@ from jaxseg.weights import read_weights
 
 
 @pytest.fixture(scope="module")
-def run(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return tiny_run(sample, tmp_path_factory.mktemp("runs") / "tiny")
+def run(tiny: RunFolder) -> RunFolder:
+    return tiny
 
 
 @pytest.fixture
