@@ -106,14 +106,14 @@ def test_clipping_is_torchs():
     """A long gradient is scaled to the norm, a short one kept: over all tensors together."""
     rng = np.random.default_rng(1)
     start = {"a": rng.normal(size=(3, 2)).astype(np.float32), "b": rng.normal(size=4).astype(np.float32)}
-    optimizer = transformation(SGD(1.0, momentum=0.0), Constant(), clip_norm=1.5, accumulate=1, steps=9, epochs=9)
+    optimizer = transformation(SGD(0.1, momentum=0.0), Constant(), clip_norm=1.5, accumulate=1, steps=9, epochs=9)
     for size in (0.01, 100.0):
         gradient = {name: (size * rng.normal(size=value.shape)).astype(np.float32) for name, value in start.items()}
         theirs = {name: torch.tensor(value, requires_grad=True) for name, value in start.items()}
         for name, value in theirs.items():
             value.grad = torch.from_numpy(gradient[name])
         torch.nn.utils.clip_grad_norm_(list(theirs.values()), 1.5)
-        torch.optim.SGD(list(theirs.values()), lr=1.0).step()
+        torch.optim.SGD(list(theirs.values()), lr=0.1).step()
         (ours,) = run(optimizer, start, [gradient])
         for name, value in theirs.items():
             np.testing.assert_allclose(ours[name], value.detach().numpy(), rtol=1e-5, atol=1e-6)

@@ -35,3 +35,15 @@ def test_an_easy_pixel_counts_less():
     logits = jnp.full((1, 1, 1, 1), np.log(9.0))
     batch = logits, jnp.ones((1, 1, 1), jnp.uint8), jnp.ones((1, 1, 1), bool)
     assert float(Focal()(*batch)) == pytest.approx(float(CrossEntropy()(*batch)) / 100, rel=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_pixel_that_is_all_but_certain_keeps_its_digits(classes):
+    """Of 1 - p = 2e-4 the square, times the cross-entropy."""
+    margin = 8.5
+    logits = np.zeros((1, 1, 1, classes if classes > 2 else 1), np.float32)
+    logits[..., -1] = margin
+    missed = (classes - 1) / (classes - 1 + np.exp(margin))
+    mask = jnp.full((1, 1, 1), classes - 1, jnp.uint8)
+    found = float(Focal()(jnp.asarray(logits), mask, jnp.ones((1, 1, 1), bool)))
+    assert found == pytest.approx(missed**2 * -np.log1p(-missed), rel=1e-3)

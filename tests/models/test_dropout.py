@@ -56,6 +56,16 @@ def test_the_bottleneck_and_the_blocks_above_but_the_top_drop_channels_in_traini
     assert same == ["enc1", "bottleneck"], "what comes after the bottleneck is another"
 
 
+def test_it_is_after_the_bottleneck_and_after_each_block_but_the_top(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, float]] = []
+    monkeypatch.setattr("jaxseg.models.unet.drop_channels", lambda _, x, rate: seen.append((x.shape[-1], rate)) or x)
+    for train in (True, False):
+        model = UNet((4, 6, 8, 10), out_channels=1, dropout=0.3)
+        image, settings = jnp.zeros((1, 8, 8, 3)), {"train": train, "rngs": {"dropout": KEY}}
+        jax.eval_shape(lambda v, i, m=model, s=settings: m.apply(v, i, **s), random_variables(model), image)
+    assert seen == [(10, 0.3), (8, 0.3), (6, 0.3)]
+
+
 def test_a_step_draws_by_its_number_and_the_seed() -> None:
     batch = prepared(jax.tree.map(jnp.asarray, random_batch(0)), jnp.int32(0), NOTHING, 0)
     valid, variables = valid_pixels(batch), random_variables(MODEL)
