@@ -113,8 +113,12 @@ def test_sides_take_turns_and_the_hopeless_leave(suite: SimpleNamespace, monkeyp
     ours, theirs = suite.turns.in_turn(side("ours", 1.0), peers, times=4, seconds=100)
     assert ours == pytest.approx([1.0] * 4)
     assert {name: len(found) for name, found in theirs.items()} == {"fast": 4, "near": 4, "slow": 1}
-    assert order[:4] == ["ours", "fast", "near", "slow"], "a call that does not count"
-    assert order[-3:] == ["ours", "fast", "near"]
+    assert order == ["ours", "fast", "near", "slow", *["ours", "fast", "near"] * 3]
+    short, _ = suite.turns.in_turn(side("ours", 0.09), {"fast": side("fast", 1.0)}, times=5, seconds=100)
+    assert len(short) == 5
+    assert order[13:20] == ["ours", "ours", "ours", "ours", "fast", "ours", "ours"], (
+        "the first of a turn does not count"
+    )
     row = suite.turns.compared("row", "case", "ms", ours, theirs, scale=1000)
     assert (row.mode, row.ratio(min), row.ours[0]) == ("fast", pytest.approx(2.0), pytest.approx(1000))
     assert set(row.others) == {"near", "slow"}

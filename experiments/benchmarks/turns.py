@@ -47,32 +47,28 @@ def in_turn(
 ) -> tuple[list[float], dict[str, list[float]]]:
     """Seconds of the calls of each side, which wait until all is computed.
 
-    Each side first has a call that does not count: it compiles. Then they take turns of calls, until each has `times`
-    or `seconds` are over, but `least` at least. A peer that is hopeless after its first turn has no further one.
+    Each side was called before, so that it has compiled. They take turns of calls, until each has `times` or `seconds`
+    are over, but `least` at least. A peer that is hopeless after its first turn has no further one.
     """
-    for side in (ours, *theirs.values()):
-        side()
     found: dict[str, list[float]] = {name: [] for name in ("", *theirs)}
     taking, begun = {"": ours, **theirs}, time.perf_counter()
     while len(found[""]) < times and (len(found[""]) < least or time.perf_counter() - begun < seconds):
         for name, side in taking.items():
-            found[name] += turn(side, found[name], times)
+            found[name] += turn(side, times - len(found[name]))
         best = min((min(found[name]) for name in theirs), default=0)
         taking = {name: side for name, side in taking.items() if not name or min(found[name]) < HOPELESS * best}
     return found.pop(""), found
 
 
-def turn(side: Callable[[], object], before: list[float], times: int) -> list[float]:
-    """Seconds of a few calls; where calls are short, after one that does not count."""
+def turn(side: Callable[[], object], most: int) -> list[float]:
+    """Seconds of a few calls; of several short ones the first, which pays for the other side's turn, does not count."""
     found: list[float] = []
-    if not before or min(before) < SHORT:
-        side()
     begun = time.perf_counter()
-    while len(before) + len(found) < times and (not found or time.perf_counter() - begun < BURST):
+    while len(found) <= most and (not found or time.perf_counter() - begun < BURST):
         called = time.perf_counter()
         side()
         found.append(time.perf_counter() - called)
-    return found
+    return found[1:] if len(found) > 1 and min(found) < SHORT else found[:most]
 
 
 def compared(
