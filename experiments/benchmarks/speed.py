@@ -19,9 +19,10 @@ PyTorch's time, or memory, over jaxseg's: above 1 jaxseg is ahead. Machines are 
 The networks are the original's and a narrow one; where a GPU is found, the original in bfloat16 at batch 64 too. The
 rows of a GPU have been run on a CPU alone so far (`--tiny` runs every row, with numbers not worth reading).
 
-Without `--data` the images are the embedded sample's. It takes about 8 minutes on two idle CPU cores, and longer the
-first time, when all is compiled. Needs Linux, PyTorch, and OpenCV, which jaxseg does not use:
-pip install torch==2.13.0 opencv-python-headless.
+Without `--data` the images are the embedded sample's. On two idle CPU cores it takes some ten minutes, and longer the
+first time, when all is compiled; `--modes eager channels_last` spares PyTorch's compilers.
+
+Needs Linux, PyTorch, and OpenCV, which jaxseg does not use: pip install torch==2.13.0 opencv-python-headless.
 """
 
 import importlib.util
