@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from jaxseg.allocator import keep_freed_memory
 from jaxseg.checkpoint import Which
 from jaxseg.collapse import shared_images
 from jaxseg.compile_cache import keep_compiled
@@ -73,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         a = parse(argv)
         check_arguments(a)
         keep_compiled()
+        keep_freed_memory()
         evaluation = score_model(
             a.model, a.data, a.split, checkpoint=a.checkpoint, at=a.at, threshold=a.threshold,
             batch_size=a.batch_size, ap=a.ap,

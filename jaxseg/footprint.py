@@ -106,6 +106,5 @@ def footprint(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled, layout
 def estimated(config: Config, layout: Layout) -> Footprint:
     """Of a training step that shall not run: on a CPU its code is not optimised, which changes no size."""
     train, _ = lowered(config, layout)
-    on_cpu = layout.mesh.devices.flat[0].platform == "cpu"
-    cheap: dict[str, str | bool] | None = {"xla_backend_optimization_level": "0"} if on_cpu else None
+    cheap: dict[str, str | bool] | None = {"xla_backend_optimization_level": "0"} if layout.on_cpu else None
     return footprint(train, train.compile(cheap), layout)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from jaxseg.allocator import keep_freed_memory
 from jaxseg.compile_cache import keep_compiled
 from jaxseg.description import in_short
 from jaxseg.errors import InputError, told_plainly
@@ -73,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     with told_plainly():
         arguments = tyro.cli(PredictArguments, prog="python -m jaxseg.predict", args=argv)
         keep_compiled()
+        keep_freed_memory()
         try:
             done = run(arguments)
         except KeyboardInterrupt:

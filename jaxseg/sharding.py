@@ -38,6 +38,11 @@ class Layout(NamedTuple):
         return np.concatenate([shard.data for shard in shards])
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether the devices are processors."""
+        return self.mesh.devices.flat[0].platform == "cpu"
+
+    @property
     def spans_processes(self) -> bool:
         """Whether there are devices of other processes in it."""
         return self.mesh.is_multi_process

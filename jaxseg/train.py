@@ -15,6 +15,7 @@ import jax
 import tyro
 
 from jaxseg import fate, hosts, outcome
+from jaxseg.allocator import keep_freed_memory
 from jaxseg.checkpoint import Checkpoints, Progress
 from jaxseg.compile_cache import keep_compiled
 from jaxseg.config import Arguments, Config, from_json, parse, to_json
@@ -93,6 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         if arguments.hosts is not None and (arguments.dry_run or arguments.replay):
             raise InputError("--dry-run and --replay are of one process: leave out --hosts.")
         keep_compiled()
+        keep_freed_memory()
         if arguments.replay:
             print(replay(arguments.replay, arguments.settings))
             return

@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "jaxseg"
 ORDER = (
-    ("trouble", "hush", "arrays", "progress", "digests", "stopping"),
+    ("allocator", "trouble", "hush", "arrays", "progress", "digests", "stopping"),
     ("errors",),
     ("hosts",),
     ("fate",),

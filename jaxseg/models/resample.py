@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
@@ -13,6 +14,8 @@ class UpConv(nn.Module):
     """The transposed convolution 2x2 with stride 2.
 
     Its windows do not overlap, so it is one matrix product and a reshape: 1.2 to 1.3 times the training speed on a CPU.
+    The reordering of pixels is kept out of the product, whose gradients would else be products of transposed copies,
+    2.5 times as slow.
     """
 
     features: int
@@ -25,8 +28,38 @@ class UpConv(nn.Module):
         kernel = self.param("kernel", init, (2, 2, channels, self.features), jnp.float32)
         bias = self.param("bias", init, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        x = jnp.einsum("bhwi,klio->bhkwlo", x, kernel).reshape(batch, 2 * height, 2 * width, self.features)
-        return x + bias[None, None, None]
+        x = jnp.dot(x.reshape(-1, channels), kernel.transpose(2, 0, 1, 3).reshape(channels, -1))
+        x = jax.lax.optimization_barrier(x).reshape(batch, height, width, 2, 2 * self.features).swapaxes(2, 3)
+        return x.reshape(batch, 2 * height, 2 * width, self.features) + bias[None, None, None]
+
+
+@jax.custom_vjp
+def max_pool(x: Float[Array, "batch height width c"]) -> Float[Array, "batch _ _ c"]:
+    """The largest of each four pixels; an odd row or column at the end is left out.
+
+    Of equal ones the first takes the gradient, as in PyTorch, and as XLA's own gradient has it: that took a tenth of
+    the training step on a CPU, 14 to 40 times as long as this. It has no forward-mode derivative.
+    """
+    return nn.max_pool(x, (2, 2), strides=(2, 2))
+
+
+def pooled(x: Array) -> tuple[Array, Array]:
+    return max_pool(x), x
+
+
+def unpooled(x: Array, gradient: Array) -> tuple[Array]:
+    """The four are compared with one another: a compiled program may round them otherwise than the largest it kept."""
+    batch, height, width, channels = gradient.shape
+    fours = x[:, : 2 * height, : 2 * width].reshape(batch, height, 2, width, 2, channels)
+    (a, b), (c, d) = [[fours[:, :, row, :, column] for column in range(2)] for row in range(2)]
+    first = jnp.where(jnp.maximum(a, b) >= jnp.maximum(c, d), jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
+    place = jnp.arange(4).reshape(1, 1, 2, 1, 2, 1)
+    taken = jnp.where(first[:, :, None, :, None] == place, gradient[:, :, None, :, None], 0)
+    left_out = ((0, side - 2 * half) for side, half in zip(x.shape[1:3], (height, width), strict=True))
+    return (jnp.pad(taken.reshape(batch, 2 * height, 2 * width, channels), ((0, 0), *left_out, (0, 0))),)
+
+
+max_pool.defvjp(pooled, unpooled)
 
 
 def upsample_bilinear(x: Float[Array, "batch height width c"], corners: bool) -> Float[Array, "batch _ _ c"]:

@@ -13,7 +13,7 @@ from jaxseg.models.block import Activation, Block, Norm
 from jaxseg.models.convolution import Precision, conv
 from jaxseg.models.dropout import drop_channels
 from jaxseg.models.prior import prior_bias
-from jaxseg.models.resample import UpConv, pad_to, upsample_bilinear
+from jaxseg.models.resample import UpConv, max_pool, pad_to, upsample_bilinear
 
 Upsampling = Literal["transposed", "bilinear", "bilinear_corners"]
 
@@ -132,7 +132,7 @@ class UNet(nn.Module):
         for level in range(1, depth + 1):
             x = block((self.widths[level - 1], self.widths[level - 1]), name=f"enc{level}")(x, v, train)
             skips.append((x, v))
-            x = nn.max_pool(x, (2, 2), strides=(2, 2))
+            x = max_pool(x)
             v = None if v is None else nn.max_pool(v, (2, 2), strides=(2, 2))
         x = block((self.widths[depth], self.widths[depth]), name="bottleneck")(x, v, train)
         x = drop_channels(self.make_rng("dropout"), x, self.dropout) if dropped else x
