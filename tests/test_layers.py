@@ -21,6 +21,7 @@ ORDER = (
     ("augment", "augment.strengths"),
     ("scores.sweep", "scores.calibration", "scores.scoreboard"),
     ("scores.titles", "scores.image_score"),
+    ("models.winograd",),
     ("models.convolution", "models.dropout", "models.prior", "supervision"),
     ("models.block", "models.resample"),
     ("models.unet",),

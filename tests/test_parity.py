@@ -15,6 +15,7 @@ from jaxseg.arrays import VOID, Batch
 from jaxseg.data.loader import train_batches
 from jaxseg.data.samples import Data, open_split
 from jaxseg.losses import CrossEntropy, valid_pixels
+from jaxseg.models import winograd
 from jaxseg.models.unet import UNet
 from jaxseg.optim import Adam
 from jaxseg.step import TrainState, create_state, forward, scale, train_step
@@ -125,3 +126,10 @@ def test_the_gradient_through_batch_normalisation():
             assert np.abs(ours[name]).max() < 1e-6 > np.abs(theirs).max(), name
         else:
             assert np.linalg.norm(ours[name] - theirs) <= 0.01 * np.linalg.norm(theirs) > 0, name
+
+
+def test_training_by_winograds_algorithm_in_every_layer(monkeypatch):
+    """Where networks are wide it takes over; here it does everywhere."""
+    monkeypatch.setattr(winograd, "FORWARD", 0)
+    monkeypatch.setattr(winograd, "GRADIENT", 0)
+    assert_trained_alike(UNet(WIDTHS, out_channels=1), list(random_batches()))

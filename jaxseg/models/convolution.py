@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxseg.models import winograd
+
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -39,5 +41,6 @@ def conv(
         kernel_init=init,
         bias_init=bias_init or init,
         name=name,
+        conv_general_dilated=winograd.conv if size == 3 else None,
     )
     return layer(x)
