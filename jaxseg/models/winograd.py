@@ -3,7 +3,7 @@
 Lavin and Gray 2015, arXiv:1509.09308, F(4x4, 3x3): 36 products for 16 pixels where the plain sum has 144.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -56,19 +56,14 @@ def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 def backward(given: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     """By the pixels, which is a convolution too; by the kernel."""
     x, kernel = given
-    by_pixels = input_gradient
-    if pays(x, kernel, FORWARD):
 
-        def by_pixels(*given):
-            return lax.platform_dependent(*given, cpu=input_by_winograd, default=input_gradient)
+    def faster(by_winograd: Callable[..., Array], default: Callable[..., Array], least: int) -> Array:
+        if not pays(x, kernel, least):
+            return default(x, kernel, gradient)
+        return lax.platform_dependent(x, kernel, gradient, cpu=by_winograd, default=default)
 
-    by_kernel = kernel_gradient
-    if pays(x, kernel, GRADIENT):
-
-        def by_kernel(*given):
-            return lax.platform_dependent(*given, cpu=kernel_by_winograd, default=kernel_gradient)
-
-    return by_pixels(x, kernel, gradient), by_kernel(x, kernel, gradient)
+    by_pixels = faster(input_by_winograd, input_gradient, FORWARD)
+    return by_pixels, faster(kernel_by_winograd, kernel_gradient, GRADIENT)
 
 
 conv3x3.defvjp(forward, backward)

@@ -69,6 +69,7 @@ def test_the_gradients_of_the_transposed_convolution():
 
     ours = jax.jit(lambda *given: jax.vjp(apply, *given)[1](gradient))({"kernel": kernel, "bias": bias}, x)
     layer = torch.nn.ConvTranspose2d(12, 6, 2, stride=2).double()
+    assert layer.bias is not None
     there = torch.tensor(x.transpose(0, 3, 1, 2).copy(), dtype=torch.float64, requires_grad=True)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(kernel.transpose(2, 3, 0, 1)))
