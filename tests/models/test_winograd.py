@@ -109,7 +109,7 @@ def text(platform, x, channels):
     kernel = jax.ShapeDtypeStruct((3, 3, channels, channels), x.dtype)
 
     def objective(kernel, x):
-        return run(x, kernel).astype(jnp.float32).sum()
+        return (run(x, kernel).astype(jnp.float32) ** 2).sum()
 
     return export.export(jax.jit(jax.grad(objective)), platforms=[platform])(kernel, x).mlir_module()
 
