@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass, fields
+from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxseg.augment.colour import blurred, brightened, contrasted, grey_of, hue_turned, saturated
 from jaxseg.augment.mixing import mixed
@@ -48,6 +49,8 @@ class Augment:
             (DeVries and Taylor 2017, arXiv:1708.04552).
         cutmix: probability that a rectangle, of any size, shows another image of the batch, and the mask that one's.
         copy_paste: probability that the objects of another image of the batch, all its pixels of a class, are put in.
+        probability: that an image is zoomed, rotated, sheared and distorted at all, and, drawn apart, that its colours
+            change, blur, noise and cutout among them; so that a network sees pictures as they are, too.
     """
 
     flip: float = 0.0
@@ -68,11 +71,12 @@ class Augment:
     cutout: float = 0.0
     cutmix: float = 0.0
     copy_paste: float = 0.0
+    probability: float = 1.0
 
     @property
     def changes(self) -> bool:
         """Whether there is anything to do."""
-        return any(getattr(self, f.name) != f.default for f in fields(self) if f.name != "elastic_knots")
+        return any(getattr(self, f.name) != f.default for f in fields(self) if f.name not in HOW)
 
     def __call__(
         self,
@@ -119,9 +123,15 @@ class Augment:
             shear = math.radians(self.shear) * symmetric(leans)
             free = jnp.abs(1 - 1 / zoom) / 2 * jnp.array(mask.shape)
             places = affine_places(places, zoom, angle, shear, free * symmetric(shifts, (2,)))
-        return resampled(image, mask, places)
+        moved = resampled(image, mask, places)
+        return jax.tree.map(partial(jnp.where, self.drawn(key)), moved, (image, mask))
+
+    def drawn(self, key: Array) -> Bool[Array, ""]:
+        """Whether the changes of this key are applied."""
+        return jax.random.bernoulli(jax.random.fold_in(key, DRAWN), self.probability)
 
     def recoloured(self, key: Array, image: Image) -> Image:
+        before = image
         bright, contrast, saturation, hue, greys, blurs, noises, sizes, places = jax.random.split(key, 9)
         if self.brightness:
             image = brightened(image, 1 + self.brightness * symmetric(bright))
@@ -150,11 +160,17 @@ class Augment:
                 for at, begin, length in zip((rows, columns), start, size, strict=True)
             ]
             image = jnp.where((cut[0][:, None] & cut[1][None])[..., None], 0, image)
-        return image
+        return image if image is before else jnp.where(self.drawn(key), image, before)
 
+
+HOW = ("elastic_knots", "probability")
+"""Settings that alone change nothing."""
 
 MIXES = 2
 """Of an image's keys: 0 and 1 are those of shape and colour."""
+
+DRAWN = 100
+"""Of the keys of shape and of colour: that of whether they are used."""
 
 NOTHING = Augment()
 """The default."""

@@ -128,3 +128,22 @@ def test_the_rectangle_is_as_large_as_asked_and_black():
     assert float(share.max()) <= 0.3
     assert float(share.mean()) == pytest.approx(1 / 16, abs=0.025)
     np.testing.assert_array_equal(labels, masks)
+
+
+def test_some_images_are_left_as_they_are_in_shape_and_apart_in_colour():
+    images, masks = batch(size=400)
+    augment = Augment(zoom=(1.5, 2.0), brightness=0.5, probability=0.25)
+    changed, moved = augment(KEY, images, masks)
+    shape = np.asarray(jnp.any(moved != masks, axis=(1, 2)))
+    same = ~shape
+    colour = np.asarray(jnp.any(changed != images, axis=(1, 2, 3)))[same]
+    # 400 draws of a quarter: 4.3 standard deviations
+    assert 63 <= shape.sum() <= 137
+    assert 0.13 < colour.mean() < 0.37
+    assert Augment(probability=0.5).changes is False
+
+
+def test_flips_do_not_wait_for_the_other_changes():
+    images, masks = batch()
+    flipped, _ = Augment(flip=1.0, rotate=30.0, noise=0.2, probability=0.0)(KEY, images, masks)
+    assert jnp.array_equal(flipped, images[:, :, ::-1])
