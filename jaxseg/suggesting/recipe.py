@@ -14,8 +14,6 @@ SCHEDULE = OneCycle()
 BATCH = 8
 EMA = 0.999
 AUGMENT = Augment(flip=0.5, zoom=(0.7, 1.4), brightness=0.3, contrast=0.3, saturation=0.3, probability=0.25)
-ZOOM_OF_WINDOWS = (0.7, 1.4)
-"""In place of the other, where windows are cut at random already."""
 TERMS = (CrossEntropy(), Dice())
 
 STEPS = 3000

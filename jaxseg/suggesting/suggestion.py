@@ -129,7 +129,7 @@ class Chooser:
         self.take(training.network(self.config, self.poolings, self.platform))
         self.take([training.loss(pixels)])
         data = self.config.data
-        self.take([training.augment(samples.table.drawn, data.channels, data.crop is not None)])
+        self.take([training.augment(samples.table.drawn, data.channels)])
         steps = steps_per_epoch(samples, self.config.batch_size)
         self.take([training.epochs(steps)])
         self.take(training.constant(self.config.epochs, steps))

@@ -85,18 +85,18 @@ def loss(pixels: Int64[np.ndarray, " classes"]) -> Choice:
     return Choice("loss", terms, why)
 
 
-def augment(names: Sequence[str], channels: int, cropped: bool) -> Choice:
+def augment(names: Sequence[str], channels: int) -> Choice:
     """The recipe's changes, as far as they leave the masks right."""
-    chosen, reasons = recipe.AUGMENT, ["a photograph is as likely mirrored, nearer or brighter"]
+    chosen, reasons = (
+        recipe.AUGMENT,
+        ["a photograph is as likely mirrored, nearer or brighter, and most are seen as they are"],
+    )
     if sided := [name for name in names if SIDED.search(name.replace("_", " "))]:
         chosen = replace(chosen, flip=0.0)
         reasons = [f"no flips: they would make {sided[0]!r} wrong"]
     if channels == 1:
         chosen = replace(chosen, saturation=0.0, hue=0.0, grey=0.0)
         reasons.append("no colours to change")
-    if cropped:
-        chosen = replace(chosen, zoom=recipe.ZOOM_OF_WINDOWS)
-        reasons.append("windows are cut at random already")
     reasons.append("add flip_vertical=True and rotate90=True where there is no up, as from above or in a microscope")
     return Choice("augment", chosen, "; ".join(reasons))
 

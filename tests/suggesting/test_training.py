@@ -24,14 +24,13 @@ def test_the_foreground_weighs_more_where_it_is_rare() -> None:
 
 
 def test_flips_and_colours_only_where_they_leave_things_right() -> None:
-    assert training.augment(["cat"], 3, False).value == recipe.AUGMENT
+    assert training.augment(["cat"], 3).value == recipe.AUGMENT
     for name in ("left_lung", "Right arm", "ventricle-left"):
-        sided = training.augment(["heart", name], 3, False)
+        sided = training.augment(["heart", name], 3)
         assert sided.value == replace(recipe.AUGMENT, flip=0.0), name
         assert name in sided.reason
-    assert training.augment(["bright", "cleft", "leftovers"], 3, False).value.flip == recipe.AUGMENT.flip
-    assert training.augment(["cell"], 1, False).value.saturation == 0
-    assert training.augment(["cell"], 3, True).value.zoom == recipe.ZOOM_OF_WINDOWS
+    assert training.augment(["bright", "cleft", "leftovers"], 3).value.flip == recipe.AUGMENT.flip
+    assert training.augment(["cell"], 1).value.saturation == 0
 
 
 @pytest.mark.parametrize("images", [2, 3, 50, 200, 1000, 5000, 50_000])
