@@ -10,13 +10,14 @@ from test_train import small
 
 import jaxseg
 from jaxseg.augment import Augment
+from jaxseg.augment.settings import HOW
 from jaxseg.augment.strengths import ON_OFF, STRENGTHS
 from jaxseg.gallery import batch_of, row_of
 from jaxseg.visualize import main
 
 
 def test_every_augmentation_has_its_strengths() -> None:
-    settings = {field.name for field in dataclasses.fields(Augment)} - {"elastic_knots"}
+    settings = {field.name for field in dataclasses.fields(Augment)} - set(HOW)
     assert settings == set(STRENGTHS)
     for name, strengths in STRENGTHS.items():
         assert all(Augment(**{name: strength}).changes for strength in strengths)

@@ -28,7 +28,7 @@ class UpConv(nn.Module):
         kernel = self.param("kernel", init, (2, 2, channels, self.features), jnp.float32)
         bias = self.param("bias", init, (self.features,), jnp.float32)
         x, kernel, bias = (a.astype(self.dtype) for a in (x, kernel, bias))
-        x = jnp.dot(x.reshape(-1, channels), kernel.transpose(2, 0, 1, 3).reshape(channels, -1))
+        x = jnp.dot(x, kernel.transpose(2, 0, 1, 3).reshape(channels, -1))
         x = jax.lax.optimization_barrier(x).reshape(batch, height, width, 2, 2 * self.features).swapaxes(2, 3)
         return x.reshape(batch, 2 * height, 2 * width, self.features) + bias[None, None, None]
 
