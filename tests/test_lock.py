@@ -19,9 +19,8 @@ import os, sys, time
 from pathlib import Path
 from jaxseg.lock import sole_run
 with sole_run(Path(sys.argv[1])):
-    child = os.fork() if len(sys.argv) > 2 else 1
-    if child:
-        print(child, flush=True)
+    if len(sys.argv) <= 2 or not os.fork():
+        print(os.getpid(), flush=True)  # of a fork: the child, which has let go of the lock by now
     time.sleep(60)
 """
 
