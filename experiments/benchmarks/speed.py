@@ -42,6 +42,8 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch needs
 
 import tyro
 
+from jaxseg.allocator import keep_freed_memory
+
 if TYPE_CHECKING:
     from turns import Row
 
@@ -134,6 +136,7 @@ def main() -> None:
         raise SystemExit("The memory of a process is read from /proc: run this on Linux.")
     from turns import table
 
+    keep_freed_memory()  # as the commands do; PyTorch has it in the same processes
     begun, rows = time.perf_counter(), []
     for row in measured(arguments):
         rows.append(row)
