@@ -112,11 +112,16 @@ def _dress(axes: Axes, name: str, epochs: Sequence[float]) -> None:
         name = "loss (logarithmic)"
     margin = 0.03 * (max(epochs) - min(epochs)) or 0.5
     axes.set_xlim(min(epochs) - margin, max(epochs) + margin)
+    label_epochs(axes, name)
+    if axes.lines:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, fontsize=8, frameon=False, labelcolor=INK)
+
+
+def label_epochs(axes: Axes, name: str) -> None:
+    """A plot of `name` by epoch: the frame around its curves."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch", fontsize=9, **text_style())
     axes.set_ylabel(name, fontsize=9, **text_style())
     axes.tick_params(labelsize=8, colors=INK)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.lines:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, fontsize=8, frameon=False, labelcolor=INK)

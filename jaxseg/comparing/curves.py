@@ -8,11 +8,10 @@ from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from jaxseg.comparing.entry import is_finite
 from jaxseg.comparing.recipes import Recipe
-from jaxseg.plots import DPI, FAINT, INK, text_style
+from jaxseg.plots import DPI, FAINT, INK, label_epochs, text_style
 
 LINES = ("-", "--", ":", "-.")
 PANELS = (("val_loss", "validation loss"), ("val_iou", "validation IoU"))
@@ -77,9 +76,4 @@ def dress(axes: Axes, name: str) -> None:
     elif name.endswith("loss") and values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale("log")
         name += " (logarithmic)"
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("epoch", fontsize=9, **text_style())
-    axes.set_ylabel(name, fontsize=9, **text_style())
-    axes.tick_params(labelsize=8, colors=INK)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    label_epochs(axes, name)
