@@ -31,7 +31,7 @@ def subjects(root: Path, size: int) -> list[Subject]:
         Subject(
             "person",
             Data(root=coco, classes=("person",), height=size, width=size, decoder="pillow", cache="memory"),
-            epochs=20,
+            epochs=60,
         ),
         Subject(
             "facade",
