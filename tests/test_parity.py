@@ -15,7 +15,7 @@ from jaxseg.arrays import VOID, Batch
 from jaxseg.data.loader import train_batches
 from jaxseg.data.samples import Data, open_split
 from jaxseg.losses import CrossEntropy, valid_pixels
-from jaxseg.models import winograd
+from jaxseg.models import conv3x3
 from jaxseg.models.unet import UNet
 from jaxseg.optim import Adam
 from jaxseg.step import TrainState, create_state, forward, scale, train_step
@@ -130,6 +130,8 @@ def test_the_gradient_through_batch_normalisation():
 
 def test_training_by_winograds_algorithm_in_every_layer(monkeypatch):
     """Where networks are wide it takes over; here it does everywhere."""
-    monkeypatch.setattr(winograd, "FORWARD", 0)
-    monkeypatch.setattr(winograd, "GRADIENT", 0)
+    monkeypatch.setattr(conv3x3, "FORWARD", 0)
+    monkeypatch.setattr(conv3x3, "GRADIENT", 0)
+    monkeypatch.setattr(conv3x3, "FEW_INPUTS", 0)
+    monkeypatch.setattr(conv3x3, "few_pixels", lambda x, kernel: False)
     assert_trained_alike(UNet(WIDTHS, out_channels=1), list(random_batches()))

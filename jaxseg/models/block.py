@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxseg.models.batch_norm import BatchNorm
 from jaxseg.models.convolution import Precision, conv
 
 Norm = Literal["none", "batch", "group"]
@@ -50,10 +51,7 @@ class Block(nn.Module):
             x = conv(features, 3, x, self.dtype, name=str(place), use_bias=self.bias)
             if self.norm == "batch":
                 place += 1
-                norm = nn.BatchNorm(
-                    not train, momentum=0.9, epsilon=self.epsilon, dtype=jnp.dtype(self.dtype), name=str(place)
-                )
-                x = norm(x, mask=valid if train else None)
+                x = BatchNorm(self.epsilon, self.dtype, name=str(place))(x, valid, train)
             elif self.norm == "group":
                 place += 1
                 norm = nn.GroupNorm(

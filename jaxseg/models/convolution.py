@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jaxseg.models import winograd
+from jaxseg.models import conv3x3
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -41,6 +41,6 @@ def conv(
         kernel_init=init,
         bias_init=bias_init or init,
         name=name,
-        conv_general_dilated=winograd.conv if size == 3 else None,
+        conv_general_dilated=conv3x3.conv if size == 3 else None,
     )
     return layer(x)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxseg.models.batch_norm import BatchNorm
 from jaxseg.models.resample import UpConv
 from jaxseg.models.unet import UNet
 
@@ -31,7 +32,7 @@ def layer_table(model: UNet, height: int, width: int, channels: int) -> str:
     def record(apply: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         output = apply(*args, **kwargs)
         layer = context.module
-        if isinstance(layer, nn.Conv | UpConv | nn.BatchNorm | nn.GroupNorm):
+        if isinstance(layer, nn.Conv | UpConv | BatchNorm | nn.GroupNorm):
             sizes = [leaf.size for leaf in jax.tree.leaves(layer.variables["params"])]
             kernel = layer.variables["params"].get("kernel")
             # each output position applies the kernel once; a transposed one gives each of its cells once

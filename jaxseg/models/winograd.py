@@ -1,16 +1,14 @@
-"""The convolution 3x3 with zeros around, on a CPU by Winograd's algorithm where that is faster.
+"""The convolution 3x3 with zeros around, and both its gradients, by Winograd's algorithm.
 
 Lavin and Gray 2015, arXiv:1509.09308, F(4x4, 3x3): 36 products for 16 pixels where the plain sum has 144.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Float
 
 TILE, SPAN = 4, 6
 """Pixels of a tile along a side, and of what they are computed from."""
@@ -27,75 +25,17 @@ BEFORE = np.array([[*np.poly([q for q in POINTS if q != p])[::-1], 0] for p in P
 BOTH = np.einsum("ik,jl->ijkl", KERNEL, KERNEL).reshape(SPAN * SPAN, 9)
 """G of rows and columns at once."""
 
-FORWARD, GRADIENT = 20, 10
-"""It pays where inputs * outputs / (inputs + outputs), in channels, is no less (measured): there the products outweigh
-the transforms. XLA's own gradient by the kernel is slow, and so is left sooner."""
-
-
-def conv(x: Array, kernel: Array, strides: Any, padding: Any, **settings: Any) -> Array:
-    """In place of `lax.conv_general_dilated` in a 3x3 `flax.linen.Conv` of stride 1 and padding "SAME"."""
-    if x.dtype == jnp.float32 and all(isinstance(side, int) for side in x.shape):
-        return conv3x3(x, kernel)
-    return lax.conv_general_dilated(x, kernel, strides, padding, **settings)
-
-
-@jax.custom_vjp
-def conv3x3(
-    x: Float32[Array, "batch height width inputs"], kernel: Float32[Array, "3 3 inputs outputs"]
-) -> Float32[Array, "batch height width outputs"]:
-    """The convolution; sizes must be known. It has no forward-mode derivative."""
-    if not pays(x, kernel, FORWARD):
-        return plain(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=by_winograd, default=plain)
-
-
-def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv3x3(x, kernel), (x, kernel)
-
-
-def backward(given: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """By the pixels, which is a convolution too; by the kernel."""
-    x, kernel = given
-
-    def faster(by_winograd: Callable[..., Array], default: Callable[..., Array], least: int) -> Array:
-        if not pays(x, kernel, least):
-            return default(x, kernel, gradient)
-        return lax.platform_dependent(x, kernel, gradient, cpu=by_winograd, default=default)
-
-    by_pixels = faster(input_by_winograd, input_gradient, FORWARD)
-    return by_pixels, faster(kernel_by_winograd, kernel_gradient, GRADIENT)
-
-
-conv3x3.defvjp(forward, backward)
-
-
-def pays(x: Array, kernel: Array, least: int) -> bool:
-    """Where pixels are fewer than channels, reading the kernel takes the time: 36 numbers for 9."""
-    inputs, outputs = kernel.shape[2:]
-    return inputs * outputs >= least * (inputs + outputs) and x.size // inputs >= max(inputs, outputs)
-
-
-def plain(x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def input_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
-    return jax.vjp(lambda x: plain(x, kernel), x)[1](gradient)[0]
-
-
-def kernel_gradient(x: Array, kernel: Array, gradient: Array) -> Array:
-    return jax.vjp(lambda kernel: plain(x, kernel), kernel)[1](gradient)[0]
-
 
 def by_winograd(x: Array, kernel: Array) -> Array:
-    inputs, outputs = kernel.shape[2:]
-    kernels = product(BOTH, kernel.reshape(9, -1)).reshape(-1, inputs, outputs)
-    products = lax.dot_general(factors(x), kernels, (((2,), (1,)), ((0,), (0,))))
-    return pixels(products, x.shape[1], x.shape[2], x.shape[0])
+    kernels = product(BOTH, kernel.reshape(9, -1)).reshape(-1, *kernel.shape[2:])
+    return pixels(lax.dot_general(factors(x), kernels, (((2,), (1,)), ((0,), (0,)))), *x.shape[:3])
 
 
 def input_by_winograd(x: Array, kernel: Array, gradient: Array) -> Array:
-    return by_winograd(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+    """The convolution of the gradient with the turned kernel, whose channels are left where they are: moving them took
+    longer than the rest where they are many."""
+    kernels = product(BOTH[:, ::-1], kernel.reshape(9, -1)).reshape(-1, *kernel.shape[2:])
+    return pixels(lax.dot_general(factors(gradient), kernels, (((2,), (2,)), ((0,), (0,)))), *x.shape[:3])
 
 
 def kernel_by_winograd(x: Array, kernel: Array, gradient: Array) -> Array:
@@ -124,7 +64,7 @@ def spread(gradient: Float[Array, "batch height width c"]) -> Float[Array, "36 t
     return rows.reshape(SPAN * SPAN, -1, x.shape[3])
 
 
-def pixels(products: Float[Array, "36 tiles c"], height: int, width: int, batch: int) -> Float[Array, "batch _ _ c"]:
+def pixels(products: Float[Array, "36 tiles c"], batch: int, height: int, width: int) -> Float[Array, "batch _ _ c"]:
     """A^T m A of the products m of each tile."""
     high, wide, channels = -(-height // TILE), -(-width // TILE), products.shape[2]
     products = products.reshape(SPAN, SPAN, batch, high, wide * channels)

@@ -9,6 +9,7 @@ from networks import SMALL, pixels, random_variables, scaled, shapes, state_dict
 from torch_unet import TorchUNet, flat, load_strictly, needs_torch, to_variables, torch, torch_images
 
 from jaxseg.errors import InputError
+from jaxseg.models.batch_norm import BatchNorm
 from jaxseg.models.resample import UpConv
 from jaxseg.models.table import count_parameters
 from jaxseg.models.unet import UNet, check_size
@@ -115,7 +116,7 @@ def test_half_precision_is_computed_in_and_nothing_else(dtype, norm):
     whole, half = (UNet(SMALL, out_channels=2, norm=norm, groups=2, dtype=d) for d in ("float32", dtype))
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes(half))} == {jnp.dtype("float32")}
     variables, image = random_variables(half), scaled(pixels())
-    layers = nn.Conv | nn.BatchNorm | nn.GroupNorm | UpConv
+    layers = nn.Conv | BatchNorm | nn.GroupNorm | UpConv
 
     @jax.jit
     def run(variables):

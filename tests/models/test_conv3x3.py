@@ -1,4 +1,4 @@
-"""The convolution by Winograd's algorithm and its gradients are the plain ones, and only where they shall be."""
+"""The fastest way is taken where it shall be, and differentiates as the plain one does."""
 
 from functools import partial
 
@@ -9,11 +9,9 @@ import pytest
 from jax import export, lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from jaxseg.models import conv3x3 as fastest
 from jaxseg.models import winograd
-from jaxseg.models.winograd import AFTER, BEFORE, KERNEL, SPAN, TILE, conv, conv3x3
-
-SIZES = [(2, 8, 12, 5, 7), (1, 14, 6, 16, 3), (3, 9, 7, 4, 4), (1, 1, 2, 3, 2), (1, 5, 4, 40, 1)]
-"""Batch, height, width, channels before and after."""
+from jaxseg.models.conv3x3 import conv, conv3x3
 
 
 def drawn(size, seed=0):
@@ -23,42 +21,13 @@ def drawn(size, seed=0):
     return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
-def shifted(x):
-    """The nine views of a picture with zeros around, (row, column, batch, height, width, channels), in float64."""
-    padded = np.pad(x.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
-    height, width = x.shape[1:3]
-    return np.array([[padded[:, i : i + height, j : j + width] for j in range(3)] for i in range(3)])
-
-
-def assert_close(found, exact):
-    """The error's root mean square to that of the numbers; float32 rounds to 6e-8; the transforms make it 5 to 20."""
-    assert found.shape == exact.shape
-    assert np.sqrt(np.mean((found - exact) ** 2)) <= 2e-6 * np.sqrt(np.mean(exact**2))
-
-
-def test_the_three_matrices_make_a_convolution():
-    """Of any pixel with any tap: 1 where the one lies on the other, else 0; exact but for float64's rounding."""
-    product = np.einsum("ij,jk,jl->ikl", AFTER, KERNEL, BEFORE)
-    expected = [[[float(at == pixel + tap) for at in range(SPAN)] for tap in range(3)] for pixel in range(TILE)]
-    np.testing.assert_allclose(product, expected, atol=1e-14)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_it_is_the_plain_sum_in_double_precision(size):
-    x, kernel, gradient = drawn(size)
-    views = shifted(x)
-    assert_close(jax.jit(winograd.by_winograd)(x, kernel), np.einsum("ijbhwc,ijco->bhwo", views, kernel))
-    by_kernel = jax.jit(winograd.kernel_by_winograd)(x, kernel, gradient)
-    assert_close(by_kernel, np.einsum("ijbhwc,bhwo->ijco", views, gradient))
-    by_pixels = jax.jit(winograd.input_by_winograd)(x, kernel, gradient)
-    assert_close(by_pixels, np.einsum("ijbhwo,ijco->bhwc", shifted(gradient)[::-1, ::-1], kernel))
-
-
 @pytest.fixture
 def everywhere(monkeypatch):
     """Winograd's algorithm for any number of channels."""
-    monkeypatch.setattr(winograd, "FORWARD", 0)
-    monkeypatch.setattr(winograd, "GRADIENT", 0)
+    monkeypatch.setattr(fastest, "FORWARD", 0)
+    monkeypatch.setattr(fastest, "GRADIENT", 0)
+    monkeypatch.setattr(fastest, "FEW_INPUTS", 0)
+    monkeypatch.setattr(fastest, "few_pixels", lambda x, kernel: False)
 
 
 def with_gradients(function):
@@ -96,7 +65,39 @@ def test_eight_devices_give_what_one_gives(everywhere):
     jax.tree.map(partial(np.testing.assert_allclose, atol=5e-5), found, jax.jit(run)(x, kernel, gradient))
 
 
-# Where it is used.
+# Where each is used.
+
+FAST = (
+    ("by_winograd", "input_by_winograd", "kernel_by_winograd"),
+    ("by_product", "input_by_product", "kernel_by_product"),
+    ("by_shifts",),
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1, 64, 64, 3, 16), {"by_shifts"}),
+        ((1, 64, 64, 3, 64), {"kernel_by_product"}),
+        ((1, 64, 64, 16, 16), set()),
+        ((1, 64, 64, 16, 32), {"kernel_by_winograd"}),
+        ((1, 64, 64, 64, 32), set(FAST[0])),
+        ((2, 14, 14, 512, 1024), set(FAST[1])),
+        ((2, 28, 28, 1024, 512), set(FAST[0])),
+    ],
+)
+def test_the_way_fits_the_shape(monkeypatch, size, expected):
+    seen = set()
+
+    def noted(name):
+        function = getattr(fastest, name)
+        return lambda *given: (seen.add(name), function(*given))[1]
+
+    for name in sum(FAST, ()):
+        monkeypatch.setattr(fastest, name, noted(name))
+    arrays = [jax.ShapeDtypeStruct(array.shape, "float32") for array in drawn(size)]
+    jax.eval_shape(with_gradients(conv3x3), *arrays)
+    assert seen == expected
 
 
 def text(platform, x, channels):
