@@ -103,3 +103,10 @@ def test_outside_training_it_is_the_running_statistics():
     expected = (np.asarray(x, np.float64) - mean) / np.sqrt(variance + 1e-3) * np.asarray(variables["params"]["scale"])
     found = jax.jit(lambda x: layer.apply(variables, x, None, False))(x)
     np.testing.assert_allclose(found, expected + np.asarray(variables["params"]["bias"]), rtol=1e-5, atol=1e-5)
+
+
+def test_the_first_statistics_are_not_the_first_images():
+    _, x, _, _ = drawn(mean=5.0)
+    statistics = BatchNorm(1e-3, "float32").init(jax.random.key(0), x, None, True)["batch_stats"]
+    np.testing.assert_array_equal(statistics["mean"], np.zeros(6))
+    np.testing.assert_array_equal(statistics["var"], np.ones(6))

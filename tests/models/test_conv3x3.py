@@ -83,7 +83,7 @@ FAST = (
         ((1, 64, 64, 16, 32), {"kernel_by_winograd"}),
         ((1, 64, 64, 64, 32), set(FAST[0])),
         ((2, 14, 14, 512, 1024), set(FAST[1])),
-        ((2, 28, 28, 1024, 512), set(FAST[0])),
+        ((4, 14, 14, 1024, 1024), set(FAST[0])),
     ],
 )
 def test_the_way_fits_the_shape(monkeypatch, size, expected):

@@ -24,10 +24,10 @@ PEERS = {"original, PyTorch": FAITHFUL, "careful, PyTorch": CAREFUL}
 OURS = {"original, jaxseg": jaxseg.load_config(EXPERIMENTS / "unet.py"), "best.py, jaxseg": BEST}
 WITHOUT = {
     "without EMA": replace(BEST, ema=None),
-    "without Dice": replace(BEST, loss=jaxseg.CrossEntropy()),
+    "cross-entropy alone": replace(BEST, loss=jaxseg.CrossEntropy()),
+    "Dice in place of Tversky": replace(BEST, loss=jaxseg.Sum((jaxseg.CrossEntropy(), jaxseg.Dice()))),
     "without moving and recolouring": replace(BEST, augment=jaxseg.Augment(flip=0.5)),
     "without mirroring": replace(BEST, augment=replace(BEST.augment, flip=0.0)),
-    "in batches of 8": replace(BEST, batch_size=8),
     "without normalisation": replace(BEST, model=BEST.model.clone(norm="none")),
     "without one cycle": replace(BEST, schedule=jaxseg.Constant()),
 }

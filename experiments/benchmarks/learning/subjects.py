@@ -31,7 +31,7 @@ def subjects(root: Path, size: int) -> list[Subject]:
         Subject(
             "person",
             Data(root=coco, classes=("person",), height=size, width=size, decoder="pillow", cache="memory"),
-            epochs=60,
+            epochs=20,
         ),
         Subject(
             "facade",
