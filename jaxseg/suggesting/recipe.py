@@ -4,7 +4,7 @@ Whoever tunes the recipe changes this file alone.
 """
 
 from jaxseg.augment import Augment
-from jaxseg.losses import CrossEntropy, Dice
+from jaxseg.losses import CrossEntropy, Tversky
 from jaxseg.optim import AdamW
 from jaxseg.schedules import OneCycle
 
@@ -13,8 +13,8 @@ OPTIMIZER = AdamW(2e-3)
 SCHEDULE = OneCycle()
 BATCH = 8
 EMA = 0.999
-AUGMENT = Augment(flip=0.5, zoom=(0.7, 1.4), brightness=0.3, contrast=0.3, saturation=0.3, probability=0.25)
-TERMS = (CrossEntropy(), Dice())
+AUGMENT = Augment(flip=0.5, zoom=(0.7, 1.4), brightness=0.3, contrast=0.3, saturation=0.3, probability=0.5)
+TERMS = (CrossEntropy(), Tversky(0.3, 0.7))
 
 STEPS = 3000
 """Of a training, as far as `EPOCHS` allow."""

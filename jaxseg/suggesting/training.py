@@ -73,7 +73,7 @@ def loss(pixels: Int64[np.ndarray, " classes"]) -> Choice:
     """The recipe's terms; the foreground weighs more where it is rare."""
     share = share_of(pixels)
     terms: Loss = Sum(recipe.TERMS)
-    why = f"the foreground is {share:.1%} of the pixels: it need not weigh more"
+    why = f"the foreground is {share:.1%} of the pixels: it need not weigh more, but misses do (Tversky)"
     if 0 < share < recipe.RARE:
         weight = round(math.sqrt((1 - share) / share), 1)
         weighted = tuple(replace(t, pos_weight=weight) if isinstance(t, CrossEntropy) else t for t in recipe.TERMS)
@@ -89,7 +89,7 @@ def augment(names: Sequence[str], channels: int) -> Choice:
     """The recipe's changes, as far as they leave the masks right."""
     chosen, reasons = (
         recipe.AUGMENT,
-        ["a photograph is as likely mirrored, nearer or brighter, and most are seen as they are"],
+        ["a photograph is as likely mirrored, nearer or brighter; half are moved, half recoloured"],
     )
     if sided := [name for name in names if SIDED.search(name.replace("_", " "))]:
         chosen = replace(chosen, flip=0.0)
