@@ -79,6 +79,7 @@ class Config:
         self.guard.check()
         check_decay(self.ema)
         self.model.check()
+        self.augment.check()
         self.transformation(steps=1)
 
     def transformation(self, steps: int) -> optax.GradientTransformation:

@@ -20,6 +20,7 @@ from jaxseg.augment.shape import (
     resampled,
     transposed,
 )
+from jaxseg.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,20 @@ class Augment:
     cutmix: float = 0.0
     copy_paste: float = 0.0
     probability: float = 1.0
+
+    def check(self) -> None:
+        """Raise an InputError that names the setting whose number lies outside its range."""
+        for name in PROBABILITIES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"augment.{name} is {getattr(self, name)}: give a share from 0 to 1.")
+        for name in STRENGTHS:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"augment.{name} is {getattr(self, name)}: give 0, for nothing, or more.")
+        low, high = self.zoom
+        if not 0 < low <= high < math.inf:
+            raise InputError(f"augment.zoom is from {low} to {high}: give two numbers above 0, the smaller one first.")
+        if self.elastic and self.elastic_knots < 2:
+            raise InputError(f"augment.elastic_knots is {self.elastic_knots}: a distortion needs at least 2.")
 
     @property
     def changes(self) -> bool:
@@ -162,6 +177,12 @@ class Augment:
             image = jnp.where((cut[0][:, None] & cut[1][None])[..., None], 0, image)
         return image if image is before else jnp.where(self.drawn(key), image, before)
 
+
+PROBABILITIES = ("flip", "flip_vertical", "grey", "cutout", "cutmix", "copy_paste", "probability")
+"""Settings from 0 to 1."""
+
+STRENGTHS = ("rotate", "shear", "elastic", "brightness", "contrast", "saturation", "hue", "blur", "noise")
+"""Settings from 0 on."""
 
 HOW = ("elastic_knots", "probability")
 """Settings that alone change nothing."""

@@ -8,6 +8,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxseg.arrays import VOID
 from jaxseg.augment import Augment
+from jaxseg.config import Config
+from jaxseg.errors import InputError
 
 KEY = jax.random.key(5)
 ALL = Augment(
@@ -147,3 +149,25 @@ def test_flips_do_not_wait_for_the_other_changes():
     images, masks = batch()
     flipped, _ = Augment(flip=1.0, rotate=30.0, noise=0.2, probability=0.0)(KEY, images, masks)
     assert jnp.array_equal(flipped, images[:, :, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"flip": 1.5}, "augment.flip is 1.5"),
+        ({"probability": -0.1}, "augment.probability is -0.1"),
+        ({"brightness": -0.3}, "augment.brightness is -0.3"),
+        ({"rotate": float("inf")}, "augment.rotate is inf"),
+        ({"noise": float("nan")}, "augment.noise is nan"),
+        ({"zoom": (0.0, 1.0)}, "augment.zoom is from 0.0 to 1.0"),
+        ({"zoom": (1.4, 0.7)}, "the smaller one first"),
+        ({"elastic": 3.0, "elastic_knots": 1}, "augment.elastic_knots is 1"),
+    ],
+)
+def test_a_number_out_of_range_is_named_before_training(wrong, told):
+    with pytest.raises(InputError, match=told):
+        Config(augment=Augment(**wrong)).check()
+
+
+def test_the_ends_of_the_ranges_are_good():
+    Config(augment=Augment(flip=1.0, zoom=(1.0, 1.0), cutout=1.0, probability=0.0)).check()
