@@ -37,3 +37,11 @@ def random_variables(model: UNet, channels: int = 3, seed: int = 0) -> dict:
 
 def state_dict(variables: dict) -> dict[str, np.ndarray]:
     return to_state_dict(variables["params"], variables.get("batch_stats", {}))
+
+
+def operands(size, seed=0):
+    """An image batch, a kernel 3x3 and a gradient; `size`: batch, height, width, channels before and after."""
+    batch, height, width, inputs, outputs = size
+    rng = np.random.default_rng(seed)
+    shapes = (batch, height, width, inputs), (3, 3, inputs, outputs), (batch, height, width, outputs)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]

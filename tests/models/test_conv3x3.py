@@ -8,17 +8,11 @@ import numpy as np
 import pytest
 from jax import export, lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from networks import operands
 
 from jaxseg.models import conv3x3 as fastest
 from jaxseg.models import winograd
 from jaxseg.models.conv3x3 import conv, conv3x3
-
-
-def drawn(size, seed=0):
-    batch, height, width, inputs, outputs = size
-    rng = np.random.default_rng(seed)
-    shapes = (batch, height, width, inputs), (3, 3, inputs, outputs), (batch, height, width, outputs)
-    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
 @pytest.fixture
@@ -41,14 +35,14 @@ def with_gradients(function):
 
 
 def test_what_jax_differentiates_is_it(everywhere):
-    given = drawn((2, 6, 8, 3, 4))
+    given = operands((2, 6, 8, 3, 4))
     functions = winograd.by_winograd, winograd.input_by_winograd, winograd.kernel_by_winograd
     expected = jax.jit(lambda *given: [f(*given[: 2 if f is functions[0] else 3]) for f in functions])(*given)
     jax.tree.map(np.testing.assert_array_equal, list(jax.jit(with_gradients(conv3x3))(*given)), expected)
 
 
 def test_it_gives_the_same_bits_again_and_the_same_under_vmap(everywhere):
-    given = drawn((2, 6, 8, 3, 4))
+    given = operands((2, 6, 8, 3, 4))
     run = jax.jit(with_gradients(conv3x3))
     first = run(*given)
     jax.tree.map(np.testing.assert_array_equal, first, run(*given))
@@ -57,7 +51,7 @@ def test_it_gives_the_same_bits_again_and_the_same_under_vmap(everywhere):
 
 
 def test_eight_devices_give_what_one_gives(everywhere):
-    x, kernel, gradient = drawn((8, 6, 8, 3, 4))
+    x, kernel, gradient = operands((8, 6, 8, 3, 4))
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Auto,))
     rows, whole = NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
     run = with_gradients(conv3x3)
@@ -95,7 +89,7 @@ def test_the_way_fits_the_shape(monkeypatch, size, expected):
 
     for name in sum(FAST, ()):
         monkeypatch.setattr(fastest, name, noted(name))
-    arrays = [jax.ShapeDtypeStruct(array.shape, "float32") for array in drawn(size)]
+    arrays = [jax.ShapeDtypeStruct(array.shape, "float32") for array in operands(size)]
     jax.eval_shape(with_gradients(conv3x3), *arrays)
     assert seen == expected
 

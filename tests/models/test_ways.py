@@ -3,19 +3,13 @@
 import jax
 import numpy as np
 import pytest
+from networks import operands
 
 from jaxseg.models import conv3x3, patches, winograd
 from jaxseg.models.winograd import AFTER, BEFORE, KERNEL, SPAN, TILE
 
 SIZES = [(2, 8, 12, 5, 7), (1, 14, 6, 16, 3), (3, 9, 7, 4, 4), (1, 1, 2, 3, 2), (1, 5, 4, 40, 1)]
 """Batch, height, width, channels before and after."""
-
-
-def drawn(size, seed=0):
-    batch, height, width, inputs, outputs = size
-    rng = np.random.default_rng(seed)
-    shapes = (batch, height, width, inputs), (3, 3, inputs, outputs), (batch, height, width, outputs)
-    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
 
 
 def shifted(x):
@@ -50,7 +44,7 @@ WAYS = {
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("way", WAYS)
 def test_it_is_the_plain_sum_in_double_precision(way, size):
-    x, kernel, gradient = drawn(size)
+    x, kernel, gradient = operands(size)
     views = shifted(x)
     expected = [
         np.einsum("ijbhwc,ijco->bhwo", views, kernel),
