@@ -118,4 +118,4 @@ def constant(epochs: int, steps: int) -> Iterator[Choice]:
     yield Choice("optimizer", recipe.OPTIMIZER, "of the recipe; for other batches, the rate by the root of their size")
     yield Choice("schedule", recipe.SCHEDULE, "of the recipe: a warm-up, and an end at nearly no learning rate")
     decay = recipe.EMA if epochs * steps >= 1000 else 0.99
-    yield Choice("ema", decay, "averaged weights score higher; a shorter average where the steps are few")
+    yield Choice("ema", decay, "an average is steadier than the last weights; a shorter one where the steps are few")
