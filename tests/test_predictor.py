@@ -58,7 +58,9 @@ def test_it_is_the_runs_model_whatever_it_is_loaded_from(source: str, run: RunFo
     same = load(run.path, "latest") if source in ("its .pth", "a checkpoint") else best
     found = load(SOURCES[source](run, tmp_path))
     assert found.description == same.description
-    np.testing.assert_array_equal(found.probabilities(images), same.probabilities(images))
+    # An exported program does not know its sizes, and so convolves the image in XLA's own way: it rounds otherwise.
+    rounding = 2e-7 if source == "an exported program" else 0
+    np.testing.assert_allclose(found.probabilities(images), same.probabilities(images), rtol=0, atol=rounding)
     assert (found.height, found.width, found.channels, found.stride) == (32, 48, 3, 2)
     assert (found.mode, found.resize, found.threshold) == ("binary", "stretch", same.description["threshold"])
     assert found.classes == ("background", "laptop + tv + cell phone")
