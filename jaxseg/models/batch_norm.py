@@ -34,11 +34,11 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         variance = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        given = jax.tree.map(jnp.asarray, (scale, bias, mean.value, variance.value))
+        scale, bias, near, spread = (jnp.asarray(given) for given in (scale, bias, mean.value, variance.value))
         epsilon = jnp.asarray(self.epsilon, jnp.float32)
         if not train:
-            return applied(x, *given, epsilon).astype(self.dtype)
-        y, of_mean, of_variance = normalised(x, *given[:2], valid, given[2], epsilon)
+            return applied(x, scale, bias, near, spread, epsilon).astype(self.dtype)
+        y, of_mean, of_variance = normalised(x, scale, bias, valid, near, epsilon)
         if not self.is_initializing():
             for running, of_batch in ((mean, of_mean), (variance, of_variance)):
                 running.value = MOMENTUM * running.value + (1 - MOMENTUM) * lax.stop_gradient(of_batch)
