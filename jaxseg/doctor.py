@@ -36,6 +36,7 @@ class DoctorArguments:
         height: of what the network will see, in pixels.
         width: of what the network will see, in pixels.
         resize: `stretch` to that size, or `letterbox`.
+        crop: of a training on windows: what the pictures' sides are multiplied by, instead of that size.
         json: a file to write everything to, for programs.
         html: a page to write, with plots and samples, whole in one file.
         quick: read only the headers of the images; neither broken pixels nor images in two splits are found.
@@ -49,6 +50,7 @@ class DoctorArguments:
     height: int = 224
     width: int = 224
     resize: Resize = "stretch"
+    crop: float | None = None
     json: Path | None = None
     html: Path | None = None
     quick: bool = False
@@ -72,6 +74,7 @@ def check(
     height: int = 224,
     width: int = 224,
     resize: Resize = "stretch",
+    crop: float | None = None,
     json: Path | str | None = None,
     html: Path | str | None = None,
     quick: bool = False,
@@ -85,7 +88,7 @@ def check(
     if threads < 1:
         raise InputError(f"--threads {threads}: give at least 1.")
     chosen, merged = None if classes is None else tuple(classes), tuple(tuple(row) for row in merge)
-    data = Data(classes=chosen, merge=merged, height=height, width=width, resize=resize)
+    data = Data(classes=chosen, merge=merged, height=height, width=width, resize=resize, crop=crop)
     check_settings(data)
     folder = None if images is None else Path(images)
     report = examine(Path(target), folder, data, quick=quick, threads=threads, samples=SAMPLES if html else 0)

@@ -17,7 +17,7 @@ from jaxseg.check.findings import Fault, Kind, shown
 from jaxseg.check.outlines import TWICE, examine_shape
 from jaxseg.data.classes import ClassTable
 from jaxseg.data.coco import Annotation
-from jaxseg.data.geometry import Placement, place
+from jaxseg.data.geometry import Placement
 from jaxseg.data.layout import image_path
 from jaxseg.data.masks import draw_mask
 from jaxseg.data.settings import Data
@@ -84,7 +84,7 @@ class Examination(NamedTuple):
         index = self.table.index
         id_, name = int(index.image_id[position]), index.file_name(position)
         full = int(index.image_height[position]), int(index.image_width[position])
-        placement = place(full, (self.data.height, self.data.width), self.data.resize)
+        placement = self.data.placement(full)
         annotations = list(index.annotations(position))
         faults, content = [], None
         path = self.path_of(name)

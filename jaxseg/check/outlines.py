@@ -88,7 +88,7 @@ UNSEEN = Kind(
     "annotations",
     "An object is too small to leave a pixel at the training size.",
     "Draws nothing for it.",
-    "Train at a larger --data.height and --data.width if such objects matter.",
+    "Train at a larger --data.height and --data.width, or on windows by --data.crop, if such objects matter.",
 )
 
 

@@ -74,7 +74,6 @@ def statistics(report: Report) -> Iterator[Html]:
     splits = report.statistics
     if not any(of.images for of in splits.values()):
         return
-    size = f"{report.data.height} x {report.data.width}, {report.data.resize}"
     rows = [
         ("images in use", *(f"{of.images:,}" for of in splits.values())),
         ("of these without any class", *(f"{of.empty:,}" for of in splits.values())),
@@ -84,7 +83,7 @@ def statistics(report: Report) -> Iterator[Html]:
         ("objects small / medium / large", *(objects(of) for of in splits.values())),
         ("image sizes, height x width", *(image_sizes(of) for of in splits.values())),
     ]
-    note = f"Shares are of the masks as they are trained on ({size}); objects are measured at full size."
+    note = f"Shares are of the masks as they are trained on ({report.size}); objects are measured at full size."
     yield page.section("In numbers", page.table(("", *splits), rows), page.paragraph(note, faint=True))
     charted = [page.plot(charts.classes_chart(splits))]
     yield page.section("Classes", page.pictures(charted, wide=True), page.folded("All classes", by_class(report)))

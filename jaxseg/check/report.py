@@ -39,6 +39,13 @@ class Report:
         return list(grouped.values())
 
     @property
+    def size(self) -> str:
+        """At which masks are counted."""
+        if self.data.crop is not None:
+            return f"{self.data.crop:g} of the pictures' height and width"
+        return f"{self.data.height} x {self.data.width} (height x width, {self.data.resize})"
+
+    @property
     def sound(self) -> bool:
         """True if a run would go through, and learn what the data set says."""
         return not self.found.count("error")
@@ -52,6 +59,7 @@ class Report:
             "height": self.data.height,
             "width": self.data.width,
             "resize": self.data.resize,
+            "crop": self.data.crop,
             "classes": None if self.data.classes is None else list(self.data.classes),
             "merge": [list(row) for row in self.data.merge],
             "findings": [finding.as_json() for finding in self.findings],

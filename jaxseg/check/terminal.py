@@ -66,8 +66,7 @@ def unit(finding: Finding) -> str:
 def statistics(report: Report) -> Iterator[str]:
     if not report.statistics:
         return
-    size = f"{report.data.height} x {report.data.width}"
-    yield f"Statistics of the masks at {size} (height x width, {report.data.resize}); objects at full size"
+    yield f"Statistics of the masks at {report.size}; objects at full size"
     yield ""
     splits = report.statistics
     rows = [["", *splits]]

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Int64, UInt8
 from jaxseg.arrays import VOID
 from jaxseg.data.classes import ClassTable, choose_classes
 from jaxseg.data.coco import CocoIndex, DataError, read_index
-from jaxseg.data.geometry import Placement, framed, place, scaled_placement
+from jaxseg.data.geometry import Placement, framed
 from jaxseg.data.images import decided, read_image
 from jaxseg.data.kept import open_slots
 from jaxseg.data.layout import Files, Split, image_path
@@ -160,9 +160,7 @@ class Samples:
     def placement(self, position: int) -> Placement:
         """Where the image, of the size that the JSON says, lies in what the network sees; with `crop`, all of it."""
         full = int(self.index.image_height[position]), int(self.index.image_width[position])
-        if self.data.crop is not None:
-            return scaled_placement(full, self.data.crop)
-        return place(full, (self.data.height, self.data.width), self.data.resize)
+        return self.data.placement(full)
 
     @cached_property
     def windows(self) -> Int64[np.ndarray, " samples"]:

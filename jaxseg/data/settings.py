@@ -9,7 +9,7 @@ from tyro.conf import UseAppendAction
 
 from jaxseg.data.classes import Merge, Mode
 from jaxseg.data.coco import DataError
-from jaxseg.data.geometry import Resize
+from jaxseg.data.geometry import Placement, Resize, place, scaled_placement
 from jaxseg.data.images import Decoder
 from jaxseg.data.masks import Crowds, MaskRules, Overlap, Rasterize, Unknown
 
@@ -120,6 +120,12 @@ class Data:
     def rules(self) -> MaskRules:
         """How annotations become masks."""
         return MaskRules(self.overlap, self.crowds, self.unknown_category, self.rasterize)
+
+    def placement(self, full: tuple[int, int]) -> Placement:
+        """Where a picture of this size lies in what the network sees; with `crop`, all of it, before it is cut."""
+        if self.crop is not None:
+            return scaled_placement(full, self.crop)
+        return place(full, (self.height, self.width), self.resize)
 
 
 def check_settings(data: Data) -> None:

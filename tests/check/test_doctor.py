@@ -169,6 +169,20 @@ def test_chosen_classes_choose_the_images_of_the_statistics(tmp_path: Path) -> N
     assert report.statistics["train"].objects_of.tolist()[:3] == [0, 6, 0]
 
 
+def test_of_a_training_on_windows_the_pictures_own_scale_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = DataSet(tmp_path / "data")
+    data.annotate(None, [box(3, 10, 1, 1)])  # between the centres of what 80 columns are stretched to
+    root = data.write()
+    whole, windows = (check(root, height=32, width=48, crop=crop, html=tmp_path / "page.html") for crop in (None, 1.0))
+    assert [finding.kind.code for finding in whole.findings] == ["unseen-at-size"]
+    assert not windows.findings
+    assert "1 of the pictures' height and width" in capsys.readouterr().out
+    of = windows.statistics["train"]
+    assert of.pixels.sum() == sum(height * width * count for (height, width), count in of.sizes.items())
+
+
 def test_an_index_of_other_content_is_told(tmp_path: Path) -> None:
     """A file changed within its size and time: the kept index would be believed."""
     root = DataSet(tmp_path / "data").write()

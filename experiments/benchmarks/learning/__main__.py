@@ -41,6 +41,7 @@ class Arguments:
         seeds: that each row is trained from.
         widths: of the network.
         size: height and width of the images.
+        longer: times as many epochs as the subjects have: where the images are smaller, in the same time.
     """
 
     root: Annotated[Path, tyro.conf.Positional]
@@ -51,6 +52,7 @@ class Arguments:
     seeds: tuple[int, ...] = (0, 1, 2)
     widths: tuple[int, ...] = (16, 32, 64, 128, 256)
     size: int = 128
+    longer: int = 1
 
 
 def main() -> None:
@@ -59,7 +61,7 @@ def main() -> None:
     keep_compiled()
     done: dict[str, list[float]] = json.loads(a.out.read_text()) if a.out.exists() else {}
     rows = a.rows or (*PEERS, *OURS, *(WITHOUT if a.ablation else ()))
-    chosen = [subject for subject in subjects(a.root, a.size) if subject.name in a.subjects]
+    chosen = [subject for subject in subjects(a.root, a.size, a.longer) if subject.name in a.subjects]
     for subject in chosen:
         for seed in a.seeds:
             for row in rows:

@@ -24,14 +24,14 @@ class Subject(NamedTuple):
         return 1 if self.data.mode == "binary" else len(self.classes) + 1
 
 
-def subjects(root: Path, size: int) -> list[Subject]:
+def subjects(root: Path, size: int, longer: int = 1) -> list[Subject]:
     """People in photographs of COCO; windows, vegetation and cars in photographs of facades."""
     coco, facade = root / "coco-dev", root / "facade"
     return [
         Subject(
             "person",
             Data(root=coco, classes=("person",), height=size, width=size, decoder="pillow", cache="memory"),
-            epochs=20,
+            epochs=20 * longer,
         ),
         Subject(
             "facade",
@@ -48,6 +48,6 @@ def subjects(root: Path, size: int) -> list[Subject]:
                 decoder="pillow",
                 cache="memory",
             ),
-            epochs=10,
+            epochs=10 * longer,
         ),
     ]
