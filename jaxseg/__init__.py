@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxseg.errors import InputError
     from jaxseg.foreign import Foreign
     from jaxseg.guard import Guard
+    from jaxseg.loading import load
     from jaxseg.logs import Logs
     from jaxseg.losses import CrossEntropy, Dice, Focal, Lovasz, Sum, Tversky
     from jaxseg.models.unet import UNet
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from jaxseg.predicting.prediction import Prediction
     from jaxseg.predicting.tiles import Tile
     from jaxseg.predicting.tta import Tta
-    from jaxseg.predictor import Predictor, load
+    from jaxseg.predictor import Predictor
     from jaxseg.pth import read_pth, write_pth
     from jaxseg.schedules import Constant, Cosine, OneCycle, Polynomial
     from jaxseg.scores.evaluation import Evaluation
@@ -57,7 +58,7 @@ _HOME = {
     "Guard": "jaxseg.guard",
     "InputError": "jaxseg.errors",
     "Lamb": "jaxseg.optim",
-    "load": "jaxseg.predictor",
+    "load": "jaxseg.loading",
     "load_config": "jaxseg.config",
     "Logs": "jaxseg.logs",
     "Lovasz": "jaxseg.losses",

@@ -22,7 +22,8 @@ from jaxseg.data.layout import Split
 from jaxseg.data.samples import Data, Samples, open_split
 from jaxseg.data.twins import twins
 from jaxseg.errors import InputError, told_plainly
-from jaxseg.predictor import Predictor, load
+from jaxseg.loading import load
+from jaxseg.predictor import Predictor
 from jaxseg.run import RunFolder, write_json
 from jaxseg.scores.evaluation import Evaluation
 from jaxseg.scores.examine import At

@@ -11,12 +11,13 @@ from jaxseg.allocator import keep_freed_memory
 from jaxseg.compile_cache import keep_compiled
 from jaxseg.description import in_short
 from jaxseg.errors import InputError, told_plainly
+from jaxseg.loading import load
 from jaxseg.predicting.bulk import Done, predict_files
 from jaxseg.predicting.outputs import Output
 from jaxseg.predicting.photograph import Orientation
 from jaxseg.predicting.tiles import Tile
 from jaxseg.predicting.tta import Flips, Tta
-from jaxseg.predictor import Predictor, load
+from jaxseg.predictor import Predictor
 
 
 @dataclass(frozen=True)

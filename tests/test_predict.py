@@ -16,11 +16,12 @@ from pycocotools.coco import COCO
 from trained import random_images, random_model
 
 import jaxseg
+from jaxseg.loading import load
 from jaxseg.pictures import PALETTE
 from jaxseg.predict import main
 from jaxseg.predicting.bulk import predict_files
 from jaxseg.predicting.journal import NAME, Journal
-from jaxseg.predictor import Predictor, load
+from jaxseg.predictor import Predictor
 from jaxseg.weights import write_weights
 
 EVERYTHING = ["--save", "mask", "overlay", "probability", "results"]

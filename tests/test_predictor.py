@@ -16,7 +16,8 @@ from jaxseg.agreement import reference
 from jaxseg.convert import convert
 from jaxseg.export import FORMS
 from jaxseg.foreign import Foreign
-from jaxseg.predictor import Predictor, load
+from jaxseg.loading import load
+from jaxseg.predictor import Predictor
 from jaxseg.pth import write_pth
 from jaxseg.run import RunFolder
 from jaxseg.weights import Weights, write_weights

@@ -9,8 +9,9 @@ from cases import Case
 
 from jaxseg.arrays import Batch
 from jaxseg.config import to_json
+from jaxseg.loading import load
 from jaxseg.loop import compile_steps
-from jaxseg.predictor import Predictor, load
+from jaxseg.predictor import Predictor
 from jaxseg.sharding import data_parallel
 from jaxseg.torch_weights import to_state_dict
 from jaxseg.weights import own_weights, write_weights

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from trained import random_images, random_model
 
+from jaxseg.loading import load
 from jaxseg.predicting.bulk import predict_files
 from jaxseg.predicting.outputs import write_picture
-from jaxseg.predictor import Predictor, load
+from jaxseg.predictor import Predictor
 from jaxseg.weights import write_weights
 
 

@@ -13,9 +13,10 @@ from trained import random_images, random_model
 import jaxseg
 from jaxseg.data.geometry import place, restored
 from jaxseg.data.images import read_image
+from jaxseg.loading import load
 from jaxseg.pictures import PALETTE
 from jaxseg.predicting.prediction import Prediction, drawn_over
-from jaxseg.predictor import Predictor, load
+from jaxseg.predictor import Predictor
 from jaxseg.weights import write_weights
 
 

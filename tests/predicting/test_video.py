@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from trained import random_model
 
+from jaxseg.loading import load
 from jaxseg.predicting.bulk import predict_files
 from jaxseg.predicting.journal import NAME
 from jaxseg.predicting.video import upright_frames
-from jaxseg.predictor import Predictor, load
+from jaxseg.predictor import Predictor
 from jaxseg.weights import write_weights
 
 RATE, COUNT = 12, 11
