@@ -93,7 +93,7 @@ ORDER = (
     ("predicting.canvas", "predicting.prediction"),
     ("predicting.inference", "predicting.inputs"),
     ("predictor", "predicting.journal", "predicting.outputs"),
-    ("predicting.video",),
+    ("predicting.video", "loading"),
     ("predicting.bulk",),
     ("runtimes", "scores.examine"),
     ("scores.evaluation", "scores.threshold"),
