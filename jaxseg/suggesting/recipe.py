@@ -12,7 +12,6 @@ NORM = "batch"
 OPTIMIZER = AdamW(2e-3)
 SCHEDULE = OneCycle()
 BATCH = 8
-EMA = 0.999
 AUGMENT = Augment(flip=0.5, zoom=(0.7, 1.4), brightness=0.3, contrast=0.3, saturation=0.3, probability=0.5)
 TERMS = (CrossEntropy(), Tversky(0.3, 0.7))
 

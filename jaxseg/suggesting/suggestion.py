@@ -130,9 +130,8 @@ class Chooser:
         self.take([training.loss(pixels)])
         data = self.config.data
         self.take([training.augment(samples.table.drawn, data.channels)])
-        steps = steps_per_epoch(samples, self.config.batch_size)
-        self.take([training.epochs(steps)])
-        self.take(training.constant(self.config.epochs, steps))
+        self.take([training.epochs(steps_per_epoch(samples, self.config.batch_size))])
+        self.take(training.constant())
         self.take(choices.cache(found, data.height, data.width, data.channels, data.crop is not None))
         order = [f.name for f in dataclasses.fields(Config)]
         ordered = sorted(self.choices.values(), key=lambda c: order.index(c.setting.split(".")[0]))

@@ -113,9 +113,7 @@ def epochs(steps: int) -> Choice:
     )
 
 
-def constant(epochs: int, steps: int) -> Iterator[Choice]:
-    """What depends on the recipe alone, or nearly."""
+def constant() -> Iterator[Choice]:
+    """What depends on the recipe alone."""
     yield Choice("optimizer", recipe.OPTIMIZER, "of the recipe; for other batches, the rate by the root of their size")
     yield Choice("schedule", recipe.SCHEDULE, "of the recipe: a warm-up, and an end at nearly no learning rate")
-    decay = recipe.EMA if epochs * steps >= 1000 else 0.99
-    yield Choice("ema", decay, "an average is steadier than the last weights; a shorter one where the steps are few")

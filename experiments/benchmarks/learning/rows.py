@@ -23,15 +23,16 @@ BEST = jaxseg.load_config(EXPERIMENTS / "best.py")
 PEERS = {"original, PyTorch": FAITHFUL, "careful, PyTorch": CAREFUL}
 OURS = {"original, jaxseg": jaxseg.load_config(EXPERIMENTS / "unet.py"), "best.py, jaxseg": BEST}
 WITHOUT = {
-    "without EMA": replace(BEST, ema=None),
     "cross-entropy alone": replace(BEST, loss=jaxseg.CrossEntropy()),
     "Dice in place of Tversky": replace(BEST, loss=jaxseg.Sum((jaxseg.CrossEntropy(), jaxseg.Dice()))),
     "without moving and recolouring": replace(BEST, augment=jaxseg.Augment(flip=0.5)),
     "without mirroring": replace(BEST, augment=replace(BEST.augment, flip=0.0)),
     "without normalisation": replace(BEST, model=BEST.model.clone(norm="none")),
     "without one cycle": replace(BEST, schedule=jaxseg.Constant()),
+    "with an average of the weights": replace(BEST, ema=0.99),
+    "that in place of one cycle": replace(BEST, ema=0.99, schedule=jaxseg.Constant()),
 }
-"""`best.py`, each time with a part taken out."""
+"""`best.py`, each time with a part taken out; and with one that was left out, since it brings nothing."""
 
 
 class Outcome(NamedTuple):
