@@ -23,6 +23,8 @@ Which = Literal["best", "latest"] | int
 """A checkpoint of a run: of the lowest validation loss, the newest, or that of a step."""
 CHECKPOINT = "a checkpoint"
 """What `Troubles` calls it."""
+MOST_FAULTS = 8
+"""Of one save."""
 
 
 class Progress(NamedTuple):
@@ -66,6 +68,7 @@ class Checkpoints:
             self.finish()
         finally:
             self.thread.shutdown()
+            self.forget()
             self.orbax.close()
 
     def save(self, step: int, state: TrainState, progress: Progress) -> None:
@@ -75,6 +78,7 @@ class Checkpoints:
         disk refuses it, that is told, those that are there stay, and the next call tries again.
         """
         self.finish()
+        self.forget()
         folder, told = self.shelf.path, ocp.args.JsonSave(progress._asdict())
         items = ocp.args.Composite(state=ocp.args.StandardSave(state.parts), progress=told)
         try:
@@ -131,6 +135,15 @@ class Checkpoints:
             raise InputError(self.missed)
         then = f"{newest} Training goes on, and tries again at the next checkpoint."
         self.troubles.tell(CHECKPOINT, error, folder, then)
+
+    def forget(self) -> None:
+        """What else a missed save could not write: orbax would tell one thing at each of the next calls."""
+        for _ in range(MOST_FAULTS if self.missed else 0):
+            try:
+                self.orbax.wait_until_finished()
+            except Exception:
+                continue
+            return
 
     def finish(self) -> None:
         """Until nothing is being written."""

@@ -1,8 +1,10 @@
 """Checkpoints: the best and the newest stay, come back bit for bit, and are not used where they are damaged."""
 
+import errno
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -69,6 +71,31 @@ def test_what_a_killed_run_left_is_tidied(tmp_path: Path) -> None:
         (tmp_path / name / "state").mkdir(parents=True)
     with Checkpoints(tmp_path):
         assert kept(tmp_path) == {"7", "8", "9"}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_of_several_things_that_a_save_could_not_write_none_is_told_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """Orbax keeps them for the next save, or for the end."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Checkpoints(tmp_path) as checkpoints:
+        with monkeypatch.context() as patch:
+            patch.setattr("orbax.checkpoint._src.metadata.checkpoint._MetadataStoreImpl.write", full)
+            patch.setattr("orbax.checkpoint.CompositeCheckpointHandler.async_save", full)
+            checkpoints.save(1, state(1), PROGRESS)
+            with pytest.raises(InputError, match=r"step 1 could not be written: No space left on device"):
+                checkpoints.wait()
+            until, store = time.monotonic() + 60, checkpoints.orbax._metadata_store
+            while not any(future.done() for future in store._write_futures) and time.monotonic() < until:
+                time.sleep(0.01)
+        if again:
+            checkpoints.save(2, state(2), PROGRESS)
+            checkpoints.wait()
+    assert kept(tmp_path) == ({"2"} if again else set())
 
 
 LIKE = jax.eval_shape(lambda: state(0))

@@ -185,7 +185,8 @@ def test_a_worker_that_can_not_start_is_told(root: Path, monkeypatch: pytest.Mon
 
 # Closes nothing, whatever happens.
 PARENT = """
-import itertools, sys, time
+import itertools, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background inherits it ignored
 from pathlib import Path
 from jaxseg.data.assembly import Assembly
 from jaxseg.data.samples import Data, open_split
