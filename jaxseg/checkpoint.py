@@ -137,13 +137,17 @@ class Checkpoints:
         self.troubles.tell(CHECKPOINT, error, folder, then)
 
     def forget(self) -> None:
-        """What else a missed save could not write: orbax would tell one thing at each of the next calls."""
-        for _ in range(MOST_FAULTS if self.missed else 0):
+        """What else a missed save could not write, which orbax would tell at its next calls; and what it left since."""
+        if self.missed is None:
+            return
+        for _ in range(MOST_FAULTS):
             try:
                 self.orbax.wait_until_finished()
+                break
             except Exception:
                 continue
-            return
+        if hosts.first():
+            self.shelf.drop_unfinished()
 
     def finish(self) -> None:
         """Until nothing is being written."""
