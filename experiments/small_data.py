@@ -2,8 +2,12 @@
 
     python -m jaxseg.train --config experiments/small_data.py --data.root /path/to/coco
 
-It is `best.py` with images changed more strongly, so that the same photograph is never seen twice, objects pasted from
-one image into another, dropout, and more steps.
+It is `best.py` with images changed more strongly, so that the same photograph is never seen twice, dropout, and more
+steps.
+
+What to expect: with `--data.classes person`, 80 photographs of COCO took half an hour on one core of a CPU, and gave an
+IoU of 0.36 on 40 others at their own sizes (95 % interval 0.27 to 0.45): no more than `best.py` there, with better
+edges (boundary IoU 0.17 against 0.14).
 """
 
 import dataclasses
